@@ -1,0 +1,19 @@
+//! Concave's core: the database and its function host as pure state machines.
+//!
+//! Nothing here opens a file or a socket, reads a clock, draws randomness, blocks or spawns. Machines take
+//! inputs together with the time and hand back what they want done; the [`driver`] module moves both, through
+//! the traits of [`runtime`], [`persistence`] and [`engine`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod engine;
+pub mod error;
+pub mod key;
+pub mod persistence;
+pub mod runtime;
+pub mod timestamp;
+pub mod value;
+
+pub use error::{Error, ErrorClass, ErrorKind, Result};
+pub use timestamp::Timestamp;
+pub use value::{DocumentId, InternalId, Object, TableNumber, Value};
