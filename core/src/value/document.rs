@@ -1,0 +1,49 @@
+//! Documents: objects that are stored in a table.
+
+use super::{Object, check_field_count};
+use crate::{Error, Result};
+
+/// Name of the system field that holds the document's id.
+pub const ID_FIELD: &str = "_id";
+/// Name of the system field that holds the time of creation, in milliseconds since the Unix epoch.
+pub const CREATION_TIME_FIELD: &str = "_creationTime";
+
+/// Largest size of a document with its system fields, in bytes as [`Object::size`] counts them.
+pub const MAX_DOCUMENT_SIZE: usize = 1 << 20;
+/// Deepest nesting of a document; the document itself is the first level.
+pub const MAX_DOCUMENT_NESTING: usize = 16;
+
+/// Checks what a document of a user's table must satisfy beyond being an object.
+///
+/// # Errors
+/// `ValueTooLargeError`; `InvalidDocumentError` if it nests too deep; `InvalidFieldName` for a top-level field that
+/// begins with `_` and is not a system field; `ArrayTooLong`, `TooManyFieldsError`.
+pub fn document_limits(document: &Object) -> Result<()> {
+    check_field_count(document.len())?;
+    for (name, value) in document.iter() {
+        if name.starts_with('_') && name != ID_FIELD && name != CREATION_TIME_FIELD {
+            return Err(Error::bad_request(
+                "InvalidFieldName",
+                format!("Field name {name:?} starts with '_', which is reserved for system fields"),
+            ));
+        }
+        value.check_shape(MAX_DOCUMENT_NESTING - 1, &|| {
+            Error::bad_request(
+                "InvalidDocumentError",
+                format!(
+                    "The document nests deeper than the maximum of {MAX_DOCUMENT_NESTING} levels"
+                ),
+            )
+        })?;
+    }
+    let size = document.size();
+    if size > MAX_DOCUMENT_SIZE {
+        return Err(Error::bad_request(
+            "ValueTooLargeError",
+            format!(
+                "The document is too large ({size} bytes with its system fields, the maximum is {MAX_DOCUMENT_SIZE})"
+            ),
+        ));
+    }
+    Ok(())
+}
