@@ -10,6 +10,15 @@
 //! * [`PersistenceError::Unknown`] means the batch is either wholly there or wholly absent; the caller must read
 //!   the log back before it writes again.
 //! * Reads at a timestamp at or below the newest durable batch are repeatable, and may run beside a write.
+//! * Pages may be shorter than asked for, since adapters bound their bytes; only an exhausted page may be empty.
+//!
+//! With the feature `testing`, `conformance` checks an adapter against all of this, and `memory` is the plainest
+//! adapter that passes.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 
 use futures_util::future::BoxFuture;
 
@@ -58,6 +67,19 @@ impl KeyRange {
     /// Whether `key` lies inside.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && self.end.as_deref().is_none_or(|end| key < end)
+    }
+
+    /// What is left of the range after a scan in `order` that has come as far as `key`.
+    pub fn beyond(mut self, key: &[u8], order: Order) -> Self {
+        match order {
+            Order::Ascending => {
+                self.start.clear();
+                self.start.extend_from_slice(key);
+                self.start.push(0);
+            }
+            Order::Descending => self.end = Some(key.to_vec()),
+        }
+        self
     }
 
     /// Whether no key can lie inside.
@@ -158,7 +180,8 @@ pub struct IndexRow {
 pub struct IndexPage {
     /// Rows in the asked-for order.
     pub rows: Vec<IndexRow>,
-    /// Whether the range holds nothing beyond these rows. If not, read on from the last key.
+    /// `true` only if the range holds nothing beyond these rows. If `false`, there may be more (or there may not:
+    /// finding out can be dear); read on with the [`KeyRange::beyond`] the last key.
     pub exhausted: bool,
 }
 
@@ -167,7 +190,7 @@ pub struct IndexPage {
 pub struct LogPage {
     /// Revisions with empty `index_updates`.
     pub revisions: Vec<Revision>,
-    /// Whether the log holds nothing newer.
+    /// `true` only if the log holds nothing newer.
     pub exhausted: bool,
 }
 
