@@ -11,6 +11,7 @@ pub mod error;
 pub mod key;
 pub mod persistence;
 pub mod runtime;
+pub mod schema;
 pub mod timestamp;
 pub mod value;
 
