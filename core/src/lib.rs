@@ -6,13 +6,20 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod catalog;
+pub mod commit;
+pub mod driver;
 pub mod engine;
 pub mod error;
+pub mod identity;
 pub mod key;
 pub mod persistence;
+pub mod request_id;
 pub mod runtime;
 pub mod schema;
+pub mod subscription;
 pub mod timestamp;
+pub mod transaction;
 pub mod value;
 
 pub use error::{Error, ErrorClass, ErrorKind, Result};

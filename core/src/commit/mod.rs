@@ -1,0 +1,352 @@
+//! The committer: one machine that orders all writes.
+//!
+//! [`Committer::submit`] validates a transaction against everything committed *or accepted and on its way to disk*
+//! since its snapshot, and gives it the next timestamp. Accepted transactions gather in a batch;
+//! [`Committer::next_batch`] hands the batch to the driver as soon as the previous one is durable, so that the next
+//! batch fills while the disk works (group commit). [`Committer::batch_persisted`] publishes: only then are commits
+//! visible and their callers answered.
+//!
+//! This is optimistic concurrency control with backward validation (Kung and Robinson, "On Optimistic Methods for
+//! Concurrency Control", 1981) over a total order of timestamps.
+//!
+//! Invariants:
+//! * Timestamps strictly increase: `durable <= in flight < pending`.
+//! * A transaction with timestamp `t` and snapshot `s` was checked against every commit in `(s, t)`.
+//! * Nothing is published before it is durable, and publication is in timestamp order.
+//! * While the outcome of a batch is unknown, no other batch is handed out.
+
+mod write_log;
+
+use std::sync::Arc;
+
+pub use write_log::{Conflict, WriteLog, WrittenKeys};
+
+use crate::error::{Error, ErrorClass};
+use crate::persistence::{IndexUpdate, PersistenceError, Revision, TableId};
+use crate::timestamp::Timestamp;
+use crate::transaction::ReadSet;
+use crate::value::{InternalId, Object};
+
+/// A transaction that asks to be committed.
+#[derive(Debug)]
+pub struct CommitRequest {
+    /// What all its reads were as of.
+    pub snapshot: Timestamp,
+    /// What it read.
+    pub reads: ReadSet,
+    /// What it writes; never empty.
+    pub writes: Vec<PreparedWrite>,
+}
+
+/// A document write, encoded and waiting for its timestamp.
+#[derive(Debug)]
+pub struct PreparedWrite {
+    /// The table.
+    pub table: TableId,
+    /// The document.
+    pub id: InternalId,
+    /// The revision that is replaced.
+    pub prev_ts: Option<Timestamp>,
+    /// The stored form; `None` deletes.
+    pub document: Option<Vec<u8>>,
+    /// Index keys that begin or end.
+    pub index_updates: Vec<IndexUpdate>,
+    /// For documents that describe the catalog: before and after.
+    pub catalog_change: Option<CatalogChange>,
+}
+
+/// Most transactions that wait for the disk at once, and the most that go into one batch.
+pub const PENDING_COMMITS_MAX: usize = 8192;
+/// A batch is closed when its documents exceed this many bytes; one larger transaction still makes a batch.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Why a transaction was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Something it read has changed. Run it again at a newer snapshot.
+    Conflict(Conflict),
+    /// Its snapshot is older than the log of recent writes reaches. Run it again.
+    SnapshotTooOld,
+    /// Too many commits wait for the disk. Try again later.
+    Overloaded,
+    /// The committer does not accept writes any more.
+    Halted(Error),
+}
+
+/// An accepted transaction.
+#[derive(Debug)]
+struct Accepted<T> {
+    ts: Timestamp,
+    revisions: Vec<Revision>,
+    bytes: usize,
+    catalog_changes: Vec<CatalogChange>,
+    ticket: T,
+}
+
+/// A change of a document that describes tables or indexes.
+#[derive(Clone, Debug)]
+pub struct CatalogChange {
+    /// `_tables` or `_indexes`.
+    pub table: TableId,
+    /// Before.
+    pub old: Option<Arc<Object>>,
+    /// After.
+    pub new: Option<Arc<Object>>,
+}
+
+/// A commit that is durable and may be made visible.
+#[derive(Debug)]
+pub struct Published<T> {
+    /// Its timestamp.
+    pub ts: Timestamp,
+    /// What it wrote, for subscriptions.
+    pub keys: Arc<WrittenKeys>,
+    /// Its changes of the catalog, in order.
+    pub catalog_changes: Vec<CatalogChange>,
+    /// What the submitter handed in.
+    pub ticket: T,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum BatchOutcome<T> {
+    /// Durable: publish these in order.
+    Published(Vec<Published<T>>),
+    /// Not written: answer these with the error.
+    Failed(Vec<T>, Error),
+    /// Unknown: read the log after the timestamp and call [`Committer::batch_resolved`].
+    ReadBack {
+        /// The newest timestamp known to be durable.
+        after: Timestamp,
+    },
+}
+
+/// The committer. `T` is whatever the driver needs to answer a submitter.
+#[derive(Debug)]
+pub struct Committer<T> {
+    /// Newest published timestamp.
+    durable: Timestamp,
+    /// Newest assigned timestamp.
+    assigned: Timestamp,
+    log: WriteLog,
+    pending: Vec<Accepted<T>>,
+    in_flight: Vec<Accepted<T>>,
+    halted: Option<Error>,
+}
+
+impl<T> Committer<T> {
+    /// A committer for a database whose newest durable timestamp is `durable`.
+    pub fn new(durable: Timestamp) -> Self {
+        Self {
+            durable,
+            assigned: durable,
+            log: WriteLog::new(durable),
+            pending: Vec::new(),
+            in_flight: Vec::new(),
+            halted: None,
+        }
+    }
+
+    /// The newest published timestamp: what snapshots are taken at.
+    pub fn durable(&self) -> Timestamp {
+        self.durable
+    }
+
+    /// The log of recent writes, accepted ones included.
+    pub fn log(&self) -> &WriteLog {
+        &self.log
+    }
+
+    /// Validates a transaction and gives it a timestamp, at or after `now` if the order of commits allows.
+    ///
+    /// # Errors
+    /// The ticket comes back with the reason; nothing has changed.
+    pub fn submit(
+        &mut self,
+        now: Timestamp,
+        request: CommitRequest,
+        ticket: T,
+    ) -> Result<Timestamp, (T, Rejection)> {
+        assert!(
+            !request.writes.is_empty(),
+            "a transaction without writes needs no commit"
+        );
+        assert!(
+            request.snapshot <= self.durable,
+            "snapshots are taken of published commits"
+        );
+        if let Some(error) = &self.halted {
+            return Err((ticket, Rejection::Halted(error.clone())));
+        }
+        if self.pending.len() >= PENDING_COMMITS_MAX {
+            return Err((ticket, Rejection::Overloaded));
+        }
+        if request.snapshot < self.log.begins_after() {
+            return Err((ticket, Rejection::SnapshotTooOld));
+        }
+        if let Some(conflict) = self.log.first_conflict(&request.reads, request.snapshot) {
+            return Err((ticket, Rejection::Conflict(conflict)));
+        }
+        let ts = now.max(self.assigned.next());
+        assert!(ts > self.assigned && ts > request.snapshot);
+        self.assigned = ts;
+        let mut keys = WrittenKeys::default();
+        let mut catalog_changes = Vec::new();
+        let mut bytes = 0;
+        let revisions = request
+            .writes
+            .into_iter()
+            .map(|write| {
+                debug_assert!(write.prev_ts.is_none_or(|prev| prev <= request.snapshot));
+                for update in &write.index_updates {
+                    bytes += update.key.len();
+                    keys.push(update.index, update.key.clone());
+                }
+                bytes += write.document.as_ref().map_or(0, Vec::len);
+                catalog_changes.extend(write.catalog_change);
+                Revision {
+                    ts,
+                    table: write.table,
+                    id: write.id,
+                    prev_ts: write.prev_ts,
+                    document: write.document,
+                    index_updates: write.index_updates,
+                }
+            })
+            .collect();
+        // Tables before the indexes that belong to them.
+        catalog_changes.sort_by_key(|change| change.table);
+        self.log.append(ts, Arc::new(keys));
+        self.pending.push(Accepted {
+            ts,
+            revisions,
+            bytes,
+            catalog_changes,
+            ticket,
+        });
+        Ok(ts)
+    }
+
+    /// The next batch to persist, if there is one and the previous one is settled.
+    pub fn next_batch(&mut self) -> Option<Vec<Revision>> {
+        if !self.in_flight.is_empty() || self.pending.is_empty() || self.halted.is_some() {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |accepted: &Accepted<T>| {
+            let first = bytes == 0;
+            bytes += accepted.bytes + 1;
+            first || bytes <= BATCH_BYTES_MAX
+        };
+        let count = self
+            .pending
+            .iter()
+            .map(fits)
+            .take_while(|fits| *fits)
+            .count();
+        let rest = self.pending.split_off(count);
+        self.in_flight = std::mem::replace(&mut self.pending, rest);
+        let batch = self
+            .in_flight
+            .iter_mut()
+            .flat_map(|accepted| std::mem::take(&mut accepted.revisions));
+        Some(batch.collect())
+    }
+
+    /// Takes the result of persisting the batch in flight.
+    pub fn batch_persisted(&mut self, result: Result<(), PersistenceError>) -> BatchOutcome<T> {
+        assert!(!self.in_flight.is_empty(), "a batch is in flight");
+        match result {
+            Ok(()) => self.publish(),
+            Err(PersistenceError::Unknown(_)) => BatchOutcome::ReadBack {
+                after: self.durable,
+            },
+            Err(error) => {
+                if matches!(
+                    error,
+                    PersistenceError::LeaseLost(_) | PersistenceError::Corrupt(_)
+                ) {
+                    self.halted = Some(error.clone().into());
+                }
+                self.fail(error.into())
+            }
+        }
+    }
+
+    /// Settles a batch whose outcome was unknown. `newest` is the newest timestamp that the log now holds.
+    pub fn batch_resolved(&mut self, newest: Timestamp) -> BatchOutcome<T> {
+        let last = self.in_flight.last().expect("a batch is in flight").ts;
+        if newest >= last {
+            self.publish()
+        } else {
+            assert!(
+                newest <= self.durable,
+                "a batch is written wholly or not at all"
+            );
+            self.fail(Error::new(
+                ErrorClass::Overloaded,
+                "StorageUnavailable",
+                "The write could not be stored. Nothing was changed; try again.",
+            ))
+        }
+    }
+
+    /// Refuses all further writes and returns the tickets of those that wait. A batch in flight is settled as usual.
+    pub fn halt(&mut self, error: Error) -> Vec<T> {
+        self.halted = Some(error);
+        self.drop_pending()
+    }
+
+    /// Forgets writes that no running transaction needs any more: those at or before `before`.
+    pub fn trim_log(&mut self, before: Timestamp) {
+        self.log.trim(before.min(self.durable));
+    }
+
+    fn publish(&mut self) -> BatchOutcome<T> {
+        let mut published = Vec::with_capacity(self.in_flight.len());
+        for accepted in std::mem::take(&mut self.in_flight) {
+            assert!(
+                accepted.ts > self.durable,
+                "publication is in timestamp order"
+            );
+            self.durable = accepted.ts;
+            published.push(Published {
+                ts: accepted.ts,
+                keys: self
+                    .log
+                    .get(accepted.ts)
+                    .expect("accepted commits are in the log")
+                    .clone(),
+                catalog_changes: accepted.catalog_changes,
+                ticket: accepted.ticket,
+            });
+        }
+        BatchOutcome::Published(published)
+    }
+
+    fn fail(&mut self, error: Error) -> BatchOutcome<T> {
+        let mut tickets = Vec::new();
+        for accepted in std::mem::take(&mut self.in_flight) {
+            self.log.remove(accepted.ts);
+            tickets.push(accepted.ticket);
+        }
+        if self.halted.is_some() {
+            tickets.extend(self.drop_pending());
+        }
+        BatchOutcome::Failed(tickets, error)
+    }
+
+    fn drop_pending(&mut self) -> Vec<T> {
+        let dropped = std::mem::take(&mut self.pending);
+        for accepted in &dropped {
+            self.log.remove(accepted.ts);
+        }
+        dropped
+            .into_iter()
+            .map(|accepted| accepted.ticket)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

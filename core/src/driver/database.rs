@@ -1,0 +1,427 @@
+//! The database: snapshots, reads, commits and subscriptions over a [`Persistence`].
+//!
+//! One mutex guards the committer, the newest snapshot and the subscription index, so that "the snapshot advances"
+//! and "these subscriptions are invalid from it on" are one step. It is held for bookkeeping only, never across
+//! storage. One task, the commit loop, feeds storage.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::StreamExt;
+
+use super::subscription::{Subscription, Subscriptions};
+use crate::catalog::{self, Catalog, well_known};
+use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
+use crate::error::{Error, ErrorClass, Result};
+use crate::key;
+use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence};
+use crate::runtime::RuntimeHandle;
+use crate::timestamp::Timestamp;
+use crate::transaction::{
+    Finished, ReadSet, Row, Scan, ScanStep, Snapshot, Transaction, successor,
+};
+use crate::value::{DocumentId, Object, Value, decode_document};
+
+/// A handle to an open database. Clones share it; storage is released when the last one is dropped.
+#[derive(Clone)]
+pub struct Database {
+    inner: Arc<Inner>,
+    /// Wakes the commit loop; the loop ends when all of these are gone.
+    commits: mpsc::Sender<()>,
+}
+
+pub(super) struct Inner {
+    runtime: RuntimeHandle,
+    persistence: Arc<dyn Persistence>,
+    state: Mutex<State>,
+}
+
+struct State {
+    committer: Committer<Ticket>,
+    snapshot: Snapshot,
+    /// Older snapshots that may still be in use, oldest first.
+    pins: VecDeque<(Timestamp, Weak<()>)>,
+    subscriptions: Subscriptions,
+}
+
+type Ticket = oneshot::Sender<Result<Timestamp>>;
+
+/// Why a commit failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// Something that the transaction read has changed: run it again.
+    Conflict {
+        /// What both touched; `None` if the snapshot was too old to tell.
+        conflict: Option<Conflict>,
+        /// The table that `conflict` lies in, if it still exists.
+        table: Option<String>,
+    },
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for CommitError {
+    fn from(error: Error) -> Self {
+        CommitError::Failed(error)
+    }
+}
+
+/// Wait between attempts to read storage back after a write of unknown outcome.
+const READ_BACK_RETRY: Duration = Duration::from_millis(200);
+
+impl Database {
+    /// Opens the database in `persistence`, creating its system tables if they are missing.
+    ///
+    /// # Errors
+    /// If storage fails or its content is damaged.
+    pub async fn open(runtime: RuntimeHandle, persistence: Arc<dyn Persistence>) -> Result<Self> {
+        let mut ts = persistence.max_ts().await?;
+        let mut catalog = load_catalog(&*persistence, ts).await?;
+        let missing = catalog::bootstrap_revisions(&catalog, runtime.now().max(ts.next()))?;
+        if let Some(first) = missing.first() {
+            ts = first.ts;
+            persistence.write(missing).await?;
+            catalog = load_catalog(&*persistence, ts).await?;
+        }
+        let snapshot = Snapshot {
+            ts,
+            catalog: Arc::new(catalog),
+            pin: Arc::new(()),
+        };
+        let state = State {
+            committer: Committer::new(ts),
+            snapshot,
+            pins: VecDeque::new(),
+            subscriptions: Subscriptions::default(),
+        };
+        let inner = Arc::new(Inner {
+            runtime,
+            persistence,
+            state: Mutex::new(state),
+        });
+        let (commits, wakeups) = mpsc::channel(1);
+        inner
+            .runtime
+            .spawn(Box::pin(inner.clone().commit_loop(wakeups)));
+        Ok(Self { inner, commits })
+    }
+
+    /// The world this database lives in.
+    pub fn runtime(&self) -> &RuntimeHandle {
+        &self.inner.runtime
+    }
+
+    /// The storage beneath, for jobs that go around transactions, such as index backfill.
+    pub fn persistence(&self) -> &Arc<dyn Persistence> {
+        &self.inner.persistence
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner.lock().snapshot.clone()
+    }
+
+    /// Begins a transaction at the newest snapshot.
+    pub fn begin(&self) -> Transaction {
+        self.begin_at(self.snapshot())
+    }
+
+    /// Begins a transaction at a snapshot taken before.
+    pub fn begin_at(&self, snapshot: Snapshot) -> Transaction {
+        Transaction::begin(
+            snapshot,
+            self.inner.runtime.now(),
+            self.inner.runtime.entropy(),
+        )
+    }
+
+    /// The next row of a scan.
+    ///
+    /// # Errors
+    /// If storage fails or a limit is exceeded.
+    pub async fn next_row(&self, tx: &mut Transaction, scan: &mut Scan) -> Result<Option<Row>> {
+        loop {
+            match scan.next(tx)? {
+                ScanStep::Row(row) => return Ok(Some(row)),
+                ScanStep::Done => return Ok(None),
+                ScanStep::Read(read) => {
+                    scan.supply(self.inner.persistence.read_index(read).await?)?
+                }
+            }
+        }
+    }
+
+    /// The document of that id.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub async fn get(&self, tx: &mut Transaction, id: DocumentId) -> Result<Option<Row>> {
+        let Some(table) = tx.table_by_number(id.table) else {
+            return Ok(None);
+        };
+        let key = key::encode_key(&[Some(&Value::String(id.encode()))]);
+        let mut scan =
+            Scan::new(table.by_id().id, KeyRange::point(key), Order::Ascending, 1).uncounted();
+        self.next_row(tx, &mut scan).await
+    }
+
+    /// All documents of a system table's index whose key begins with `prefix`, in key order. For system tables
+    /// that are known to be small.
+    ///
+    /// # Errors
+    /// If storage fails or there is no such index.
+    pub async fn list_system(
+        &self,
+        tx: &mut Transaction,
+        table: &str,
+        index: &str,
+        prefix: &[Value],
+    ) -> Result<Vec<Row>> {
+        let missing = || Error::internal(format!("The system index {table}.{index} is missing."));
+        let table = tx.table(table).ok_or_else(missing)?;
+        let index = table.index(index).ok_or_else(missing)?.id;
+        let prefix: Vec<_> = prefix.iter().map(Some).collect();
+        let range = KeyRange::prefix(key::encode_key(&prefix));
+        let mut scan = Scan::new(index, range, Order::Ascending, usize::MAX).uncounted();
+        let mut rows = Vec::new();
+        while let Some(row) = self.next_row(tx, &mut scan).await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Commits a transaction and waits until it is durable and visible. One that wrote nothing is serialised at its
+    /// snapshot, which is the timestamp returned.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] if it must run again; nothing was written then.
+    pub async fn commit(&self, tx: Transaction) -> Result<Timestamp, CommitError> {
+        let snapshot = tx.snapshot().clone();
+        let request = match tx.finish() {
+            Finished::ReadOnly(_) => return Ok(snapshot.ts),
+            Finished::Writes(request) => request,
+        };
+        let (ticket, answer) = oneshot::channel();
+        {
+            let mut state = self.inner.lock();
+            let now = self.inner.runtime.now();
+            if let Err((_, rejection)) = state.committer.submit(now, request, ticket) {
+                return Err(state.explain(rejection));
+            }
+        }
+        drop(snapshot);
+        // A full channel means that the loop will look again anyway.
+        let _ = self.commits.clone().try_send(());
+        match answer.await {
+            Ok(result) => Ok(result?),
+            Err(oneshot::Canceled) => {
+                Err(Error::operational("The server is shutting down.").into())
+            }
+        }
+    }
+
+    /// Registers interest in everything in `reads`, as read at `snapshot`.
+    pub fn subscribe(&self, reads: &ReadSet, snapshot: &Snapshot) -> Subscription {
+        let mut state = self.inner.lock();
+        let state = &mut *state;
+        let newest = state.snapshot.ts;
+        let missed = state
+            .committer
+            .log()
+            .first_conflict(reads, snapshot.ts)
+            .map(|conflict| conflict.with);
+        // A conflict that is not published yet is found again when it is.
+        let missed = missed.filter(|ts| *ts <= newest);
+        state
+            .subscriptions
+            .add(reads, missed, Arc::downgrade(&self.inner))
+    }
+
+    /// Refuses writes from now on, waits for those under way and leaves the database as it is.
+    pub async fn shut_down(&self) {
+        let dropped = self.inner.lock().committer.halt(Error::new(
+            ErrorClass::Overloaded,
+            "ShuttingDown",
+            "The server is shutting down. Try again on the next one.",
+        ));
+        drop(dropped);
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no one panics while holding the database's state")
+    }
+
+    pub(super) fn with_subscriptions<T>(&self, f: impl FnOnce(&mut Subscriptions) -> T) -> T {
+        f(&mut self.lock().subscriptions)
+    }
+
+    async fn commit_loop(self: Arc<Self>, mut wakeups: mpsc::Receiver<()>) {
+        loop {
+            let batch = self.lock().committer.next_batch();
+            let Some(batch) = batch else {
+                match wakeups.next().await {
+                    Some(()) => continue,
+                    None => return,
+                }
+            };
+            let result = self.persistence.write(batch).await;
+            let mut outcome = self.lock().committer.batch_persisted(result);
+            while let BatchOutcome::ReadBack { .. } = outcome {
+                match self.persistence.max_ts().await {
+                    Ok(newest) => outcome = self.lock().committer.batch_resolved(newest),
+                    Err(_) => self.runtime.sleep(READ_BACK_RETRY).await,
+                }
+            }
+            match outcome {
+                BatchOutcome::Published(commits) => self.publish(commits),
+                BatchOutcome::Failed(tickets, error) => {
+                    for ticket in tickets {
+                        // A caller that went away needs no answer.
+                        let _ = ticket.send(Err(error.clone()));
+                    }
+                }
+                BatchOutcome::ReadBack { .. } => unreachable!("the loop above settled it"),
+            }
+        }
+    }
+
+    fn publish(&self, commits: Vec<crate::commit::Published<Ticket>>) {
+        let mut answers = Vec::with_capacity(commits.len());
+        let mut fired = Vec::new();
+        {
+            let mut state = self.lock();
+            let state = &mut *state;
+            let mut catalog = state.snapshot.catalog.clone();
+            for commit in commits {
+                for change in &commit.catalog_changes {
+                    Arc::make_mut(&mut catalog)
+                        .apply(change.table, change.old.as_ref(), change.new.as_ref())
+                        .expect("the transaction applied the same change to its own catalog");
+                }
+                state
+                    .subscriptions
+                    .invalidate(&commit.keys, commit.ts, &mut fired);
+                answers.push((commit.ticket, commit.ts));
+            }
+            let ts = state.committer.durable();
+            let old = std::mem::replace(
+                &mut state.snapshot,
+                Snapshot {
+                    ts,
+                    catalog,
+                    pin: Arc::new(()),
+                },
+            );
+            state.pins.push_back((old.ts, Arc::downgrade(&old.pin)));
+            drop(old);
+            state.trim();
+        }
+        for subscription in fired {
+            subscription.notify();
+        }
+        for (ticket, ts) in answers {
+            let _ = ticket.send(Ok(ts));
+        }
+    }
+}
+
+impl State {
+    /// Forgets the writes before the oldest snapshot in use.
+    fn trim(&mut self) {
+        while self
+            .pins
+            .front()
+            .is_some_and(|(_, pin)| pin.strong_count() == 0)
+        {
+            self.pins.pop_front();
+        }
+        let oldest = self.pins.front().map_or(self.snapshot.ts, |(ts, _)| *ts);
+        self.committer.trim_log(oldest);
+    }
+
+    fn explain(&self, rejection: Rejection) -> CommitError {
+        match rejection {
+            Rejection::SnapshotTooOld => CommitError::Conflict {
+                conflict: None,
+                table: None,
+            },
+            Rejection::Conflict(conflict) => {
+                let table = self
+                    .snapshot
+                    .catalog
+                    .table_of_index(conflict.index)
+                    .map(|table| table.name.clone());
+                CommitError::Conflict {
+                    conflict: Some(conflict),
+                    table,
+                }
+            }
+            Rejection::Overloaded => CommitError::Failed(Error::overloaded(
+                "CommitterFullError",
+                "Too many writes are waiting for the disk. Try again in a moment.",
+            )),
+            Rejection::Halted(error) => CommitError::Failed(error),
+        }
+    }
+}
+
+/// Builds the catalog from the documents that describe it.
+async fn load_catalog(persistence: &dyn Persistence, at: Timestamp) -> Result<Catalog> {
+    let mut catalog = Catalog::default();
+    // Tables and indexes first; they tell where the rest is.
+    for (table, index) in [
+        (well_known::TABLES, well_known::TABLES_BY_ID),
+        (well_known::INDEXES, well_known::INDEXES_BY_ID),
+    ] {
+        for document in load_all(persistence, index, at).await? {
+            catalog.apply(table, None, Some(&Arc::new(document)))?;
+        }
+    }
+    let configuration: Vec<_> = catalog
+        .tables()
+        .filter(|table| catalog.describes(table.id) && !well_known::is_fixed(table.id))
+        .map(|table| (table.id, table.by_id().id))
+        .collect();
+    for (table, index) in configuration {
+        for document in load_all(persistence, index, at).await? {
+            catalog.apply(table, None, Some(&Arc::new(document)))?;
+        }
+    }
+    Ok(catalog)
+}
+
+async fn load_all(
+    persistence: &dyn Persistence,
+    index: IndexId,
+    at: Timestamp,
+) -> Result<Vec<Object>> {
+    let mut range = KeyRange::all();
+    let mut documents = Vec::new();
+    loop {
+        let read = IndexRead {
+            index,
+            range: range.clone(),
+            order: Order::Ascending,
+            at,
+            limit: 512,
+        };
+        let page = persistence.read_index(read).await?;
+        for row in &page.rows {
+            documents.push(decode_document(&row.document).map_err(|error| {
+                Error::internal(format!(
+                    "The database's catalog is damaged ({error}). Restore it from a backup."
+                ))
+            })?);
+        }
+        match page.rows.last() {
+            Some(last) if !page.exhausted => range.start = successor(&last.key),
+            _ => return Ok(documents),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Subscriptions: a read set that is watched until a commit touches it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use futures_channel::mpsc;
+
+use super::database::Inner;
+use crate::commit::WrittenKeys;
+use crate::subscription::{SubscriptionId, SubscriptionIndex};
+use crate::timestamp::Timestamp;
+use crate::transaction::ReadSet;
+
+/// All live subscriptions of a database.
+#[derive(Default)]
+pub(super) struct Subscriptions {
+    index: SubscriptionIndex,
+    states: BTreeMap<SubscriptionId, Arc<SubscriptionState>>,
+    last: u64,
+}
+
+impl Subscriptions {
+    pub(super) fn add(
+        &mut self,
+        reads: &ReadSet,
+        missed: Option<Timestamp>,
+        database: Weak<Inner>,
+    ) -> Subscription {
+        self.last += 1;
+        let id = SubscriptionId(self.last);
+        let state = Arc::new(SubscriptionState {
+            invalidated_at: AtomicU64::new(missed.map_or(VALID, |ts| ts.0)),
+            watchers: Mutex::default(),
+        });
+        if missed.is_none() {
+            self.index.insert(id, reads.ranges());
+            self.states.insert(id, state.clone());
+        }
+        Subscription {
+            id,
+            state,
+            database,
+        }
+    }
+
+    /// Marks every subscription that a commit touches. It is then done: it leaves the index.
+    pub(super) fn invalidate(
+        &mut self,
+        keys: &WrittenKeys,
+        ts: Timestamp,
+        fired: &mut Vec<Arc<SubscriptionState>>,
+    ) {
+        for id in self.index.touched(keys.iter()) {
+            let state = self.remove(id).expect("indexed subscriptions have a state");
+            state.invalidated_at.store(ts.0, Ordering::Release);
+            fired.push(state);
+        }
+    }
+
+    fn remove(&mut self, id: SubscriptionId) -> Option<Arc<SubscriptionState>> {
+        let state = self.states.remove(&id)?;
+        self.index.remove(id);
+        Some(state)
+    }
+}
+
+const VALID: u64 = u64::MAX;
+
+pub(super) struct SubscriptionState {
+    /// Timestamp of the first commit that touched the read set, or [`VALID`].
+    invalidated_at: AtomicU64,
+    watchers: Mutex<Vec<Weak<Watcher>>>,
+}
+
+impl SubscriptionState {
+    /// Tells all watchers, once: a subscription is invalidated only once.
+    pub(super) fn notify(&self) {
+        let watchers = std::mem::take(
+            &mut *self
+                .watchers
+                .lock()
+                .expect("no one panics while holding the watchers"),
+        );
+        for watcher in watchers.iter().filter_map(Weak::upgrade) {
+            watcher.notify();
+        }
+    }
+}
+
+/// Who is told, once, that a subscription became invalid. Dropping it is enough to be told no more.
+#[derive(Debug)]
+pub struct Watcher {
+    /// Where the token goes.
+    pub sender: mpsc::UnboundedSender<u64>,
+    /// Tells the receiver which of its subscriptions it was.
+    pub token: u64,
+}
+
+impl Watcher {
+    fn notify(&self) {
+        // A receiver that is gone does not care.
+        let _ = self.sender.unbounded_send(self.token);
+    }
+}
+
+/// Interest in a read set, until it is touched or dropped.
+pub struct Subscription {
+    id: SubscriptionId,
+    state: Arc<SubscriptionState>,
+    database: Weak<Inner>,
+}
+
+impl Subscription {
+    /// The commit that touched the read set, if one has.
+    pub fn invalidated_at(&self) -> Option<Timestamp> {
+        match self.state.invalidated_at.load(Ordering::Acquire) {
+            VALID => None,
+            ts => Some(Timestamp(ts)),
+        }
+    }
+
+    /// Whether what was read is still the same at `ts`, a published snapshot at or after the one it was read at.
+    pub fn is_valid_at(&self, ts: Timestamp) -> bool {
+        self.invalidated_at()
+            .is_none_or(|invalidated| invalidated > ts)
+    }
+
+    /// Has `watcher` told when the subscription becomes invalid; at once if it is already.
+    pub fn watch(&self, watcher: &Arc<Watcher>) {
+        {
+            let mut watchers = self
+                .state
+                .watchers
+                .lock()
+                .expect("no one panics while holding the watchers");
+            if watchers.len() == watchers.capacity() {
+                watchers.retain(|watcher| watcher.strong_count() > 0);
+            }
+            watchers.push(Arc::downgrade(watcher));
+        }
+        // Checked after the push, so that an invalidation in between is not missed; being told twice is harmless.
+        if self.invalidated_at().is_some() {
+            self.state.notify();
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(database) = self.database.upgrade() {
+            let removed =
+                database.with_subscriptions(|subscriptions| subscriptions.remove(self.id));
+            // Dropped outside of the lock.
+            drop(removed);
+        }
+    }
+}

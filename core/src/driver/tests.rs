@@ -1,0 +1,178 @@
+use std::sync::Arc;
+
+use futures_executor::block_on;
+
+use super::testing::ThreadRuntime;
+use super::*;
+use crate::key;
+use crate::persistence::memory::MemoryPersistence;
+use crate::persistence::{KeyRange, Order, Persistence};
+use crate::transaction::{Scan, Transaction};
+use crate::value::{DocumentId, Object, Value};
+
+async fn open(persistence: &Arc<MemoryPersistence>) -> Database {
+    let persistence: Arc<dyn Persistence> = persistence.clone();
+    Database::open(ThreadRuntime::new(), persistence)
+        .await
+        .unwrap()
+}
+
+fn document(n: i64) -> Object {
+    Object::from_fields([("n", Value::Int64(n))]).unwrap()
+}
+
+fn insert(tx: &mut Transaction, table: &str, n: i64) -> DocumentId {
+    let table = tx.ensure_table(table).unwrap();
+    tx.insert(&table, document(n)).unwrap()
+}
+
+async fn list(db: &Database, tx: &mut Transaction, table: &str) -> Vec<i64> {
+    let Some(table) = tx.table(table) else {
+        return Vec::new();
+    };
+    let mut scan = Scan::new(
+        table.index("by_creation_time").unwrap().id,
+        KeyRange::all(),
+        Order::Ascending,
+        2,
+    );
+    let mut found = Vec::new();
+    while let Some(row) = db.next_row(tx, &mut scan).await.unwrap() {
+        found.push(row.document.get("n").and_then(Value::as_i64).unwrap());
+    }
+    found
+}
+
+#[test]
+fn commits_survive_reopening() {
+    block_on(async {
+        let persistence = Arc::new(MemoryPersistence::default());
+        let db = open(&persistence).await;
+        let mut tx = db.begin();
+        for n in 0..5 {
+            insert(&mut tx, "things", n);
+        }
+        assert_eq!(
+            list(&db, &mut tx, "things").await,
+            [0, 1, 2, 3, 4],
+            "own writes are seen"
+        );
+        assert_eq!(
+            list(&db, &mut db.begin(), "things").await,
+            [0i64; 0],
+            "others' are not"
+        );
+        let ts = db.commit(tx).await.unwrap();
+        assert_eq!(db.snapshot().ts, ts);
+        drop(db);
+
+        let db = open(&persistence).await;
+        let mut tx = db.begin();
+        assert_eq!(list(&db, &mut tx, "things").await, [0, 1, 2, 3, 4]);
+        let id = insert(&mut tx, "things", 5);
+        let row = db.get(&mut tx, id).await.unwrap().unwrap();
+        tx.replace(id, &row, document(50)).unwrap();
+        assert_eq!(list(&db, &mut tx, "things").await, [0, 1, 2, 3, 4, 50]);
+        let savepoint = tx.savepoint();
+        let row = db.get(&mut tx, id).await.unwrap().unwrap();
+        tx.delete(id, &row).unwrap();
+        insert(&mut tx, "others", 1);
+        assert_eq!(list(&db, &mut tx, "things").await, [0, 1, 2, 3, 4]);
+        tx.rollback(savepoint);
+        assert_eq!(list(&db, &mut tx, "things").await, [0, 1, 2, 3, 4, 50]);
+        assert!(tx.table("others").is_none());
+        db.commit(tx).await.unwrap();
+        assert_eq!(
+            list(&db, &mut db.begin(), "things").await,
+            [0, 1, 2, 3, 4, 50]
+        );
+    });
+}
+
+#[test]
+fn the_second_of_two_conflicting_transactions_loses() {
+    block_on(async {
+        let db = open(&Arc::new(MemoryPersistence::default())).await;
+        let mut tx = db.begin();
+        let id = insert(&mut tx, "counters", 0);
+        db.commit(tx).await.unwrap();
+
+        let increment = async |tx: &mut Transaction| {
+            let row = db.get(tx, id).await.unwrap().unwrap();
+            let n = row.document.get("n").and_then(Value::as_i64).unwrap();
+            tx.replace(id, &row, document(n + 1)).unwrap();
+        };
+        let (mut a, mut b) = (db.begin(), db.begin());
+        increment(&mut a).await;
+        increment(&mut b).await;
+        db.commit(a).await.unwrap();
+        let CommitError::Conflict { table, conflict } = db.commit(b).await.unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(table.as_deref(), Some("counters"));
+        assert!(conflict.is_some());
+
+        // Two transactions that each create a table conflict as well.
+        let (mut a, mut b) = (db.begin(), db.begin());
+        insert(&mut a, "one", 1);
+        insert(&mut b, "two", 1);
+        db.commit(a).await.unwrap();
+        assert!(matches!(
+            db.commit(b).await,
+            Err(CommitError::Conflict { .. })
+        ));
+    });
+}
+
+#[test]
+fn subscriptions_fire_for_what_was_read_and_nothing_else() {
+    block_on(async {
+        let db = open(&Arc::new(MemoryPersistence::default())).await;
+        let mut tx = db.begin();
+        insert(&mut tx, "a", 1);
+        insert(&mut tx, "b", 1);
+        db.commit(tx).await.unwrap();
+
+        let mut reader = db.begin();
+        list(&db, &mut reader, "a").await;
+        let snapshot = reader.snapshot().clone();
+        let subscription = db.subscribe(reader.reads(), &snapshot);
+        let (sender, mut receiver) = futures_channel::mpsc::unbounded();
+        let watcher = Arc::new(Watcher { sender, token: 7 });
+        subscription.watch(&watcher);
+
+        let mut tx = db.begin();
+        insert(&mut tx, "b", 2);
+        db.commit(tx).await.unwrap();
+        assert_eq!(subscription.invalidated_at(), None);
+        assert!(receiver.try_recv().is_err());
+
+        let mut tx = db.begin();
+        insert(&mut tx, "a", 2);
+        let ts = db.commit(tx).await.unwrap();
+        assert_eq!(subscription.invalidated_at(), Some(ts));
+        assert_eq!(receiver.try_recv().unwrap(), 7);
+
+        // One that registers late learns what it missed.
+        let late = db.subscribe(reader.reads(), &snapshot);
+        assert_eq!(late.invalidated_at(), Some(ts));
+        assert!(late.is_valid_at(snapshot.ts));
+    });
+}
+
+#[test]
+fn point_reads_depend_on_the_point() {
+    block_on(async {
+        let db = open(&Arc::new(MemoryPersistence::default())).await;
+        let mut tx = db.begin();
+        let first = insert(&mut tx, "a", 1);
+        let second = insert(&mut tx, "a", 2);
+        db.commit(tx).await.unwrap();
+        let mut tx = db.begin();
+        db.get(&mut tx, first).await.unwrap();
+        let by_id = tx.table("a").unwrap().by_id().id;
+        let key = |id: DocumentId| key::encode_key(&[Some(&Value::String(id.encode()))]);
+        assert!(tx.reads().contains(by_id, &key(first)));
+        assert!(!tx.reads().contains(by_id, &key(second)));
+    });
+}

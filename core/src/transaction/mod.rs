@@ -1,0 +1,488 @@
+//! Transactions: reads at one snapshot, writes buffered, both recorded for validation at commit.
+//!
+//! A [`Transaction`] is plain data. It never waits: a [`Scan`] says which page it needs and is given it. Everything
+//! read goes into the [`ReadSet`]; everything written stays in the [`WriteSet`] and is seen by the transaction's own
+//! later reads. Reading the catalog counts as reading: whoever looks up a table depends on its definition, whoever
+//! writes to a table depends on its list of indexes.
+
+mod read_set;
+mod scan;
+mod usage;
+mod write_set;
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+pub use read_set::ReadSet;
+pub use scan::{Row, Scan, ScanStep, successor};
+pub use usage::{
+    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX, RANGES_READ_MAX,
+    Usage,
+};
+pub use write_set::{DocumentWrite, Stored, WriteSet};
+
+use crate::catalog::{self, Catalog, Index, Schemas, Table, well_known};
+use crate::commit::{CatalogChange, CommitRequest, PreparedWrite};
+use crate::error::{Error, Result};
+use crate::key;
+use crate::persistence::{IndexId, IndexUpdate, KeyRange};
+use crate::timestamp::Timestamp;
+use crate::value::{self, DocumentId, InternalId, Object, TableNumber, Value, encode_document};
+
+/// A consistent view of the whole database.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Everything committed at or before this is visible, nothing else.
+    pub ts: Timestamp,
+    /// Tables and indexes as of `ts`.
+    pub catalog: Arc<Catalog>,
+    /// While this is held, the log of recent writes reaches back to `ts`.
+    pub pin: Arc<()>,
+}
+
+/// A transaction in progress.
+#[derive(Debug)]
+pub struct Transaction {
+    snapshot: Snapshot,
+    /// The catalog with this transaction's own changes.
+    catalog: Arc<Catalog>,
+    reads: ReadSet,
+    writes: WriteSet,
+    /// Writes as they were before each change, newest last: what [`Transaction::rollback`] undoes.
+    undo: Vec<Undo>,
+    ids: IdGenerator,
+    /// `_creationTime` of the next document, milliseconds.
+    next_creation_time: f64,
+    usage: Usage,
+}
+
+#[derive(Debug)]
+struct Undo {
+    table: Arc<Table>,
+    id: InternalId,
+    write: Option<DocumentWrite>,
+    catalog: Arc<Catalog>,
+}
+
+/// A point in a transaction to which it can go back.
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint(usize);
+
+impl Transaction {
+    /// Begins at a snapshot. `now` becomes the creation time of inserted documents; `seed` makes their ids.
+    pub fn begin(snapshot: Snapshot, now: Timestamp, seed: [u8; 32]) -> Self {
+        let begun = now.max(snapshot.ts);
+        Self {
+            catalog: snapshot.catalog.clone(),
+            snapshot,
+            reads: ReadSet::default(),
+            writes: WriteSet::default(),
+            undo: Vec::new(),
+            ids: IdGenerator::new(seed, begun),
+            next_creation_time: begun.as_millis_f64(),
+            usage: Usage::default(),
+        }
+    }
+
+    /// The timestamp that all reads are as of.
+    pub fn snapshot_ts(&self) -> Timestamp {
+        self.snapshot.ts
+    }
+
+    /// The snapshot that all reads are of.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What has been used of the limits.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// What has been read so far.
+    pub fn reads(&self) -> &ReadSet {
+        &self.reads
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_read_only(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Counts one more `get` or query.
+    ///
+    /// # Errors
+    /// Code `TooManyReads`.
+    pub fn count_range(&mut self) -> Result<()> {
+        self.usage.count_range()
+    }
+
+    /// The table of that name, as this transaction sees it.
+    pub fn table(&mut self, name: &str) -> Option<Arc<Table>> {
+        let key = key::encode_key(&[Some(&Value::from(name))]);
+        self.reads
+            .insert(well_known::TABLES_BY_NAME, KeyRange::prefix(key));
+        let table = self.catalog.table(name).cloned();
+        self.depend_on_indexes(table)
+    }
+
+    /// The table whose documents carry that number.
+    pub fn table_by_number(&mut self, number: TableNumber) -> Option<Arc<Table>> {
+        // Numbers are never reused and a table keeps its own, so an existing one needs no dependency on other
+        // tables; an absent one depends on all of them.
+        match self.catalog.table_by_number(number).cloned() {
+            Some(table) => self.table(&table.name),
+            None => {
+                self.reads
+                    .insert(well_known::TABLES_BY_NAME, KeyRange::all());
+                None
+            }
+        }
+    }
+
+    /// All tables, as this transaction sees them.
+    pub fn tables(&mut self) -> Vec<Arc<Table>> {
+        self.reads
+            .insert(well_known::TABLES_BY_NAME, KeyRange::all());
+        self.reads
+            .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
+        self.catalog.tables().cloned().collect()
+    }
+
+    /// All documents of a system table that the catalog keeps in memory (environment variables, schemas, the live
+    /// deployment), by id.
+    pub fn configuration(&mut self, table: &str) -> Vec<Arc<Object>> {
+        let Some(table) = self.table(table) else {
+            return Vec::new();
+        };
+        self.reads.insert(table.by_id().id, KeyRange::all());
+        self.catalog.configuration(table.id).cloned().collect()
+    }
+
+    /// The schema that documents must match, and the one that is about to replace it.
+    pub fn schemas(&mut self) -> Schemas {
+        if let Some(table) = self.table("_schemas") {
+            self.reads.insert(table.by_id().id, KeyRange::all());
+        }
+        self.catalog.schemas().clone()
+    }
+
+    fn depend_on_indexes(&mut self, table: Option<Arc<Table>>) -> Option<Arc<Table>> {
+        if let Some(table) = &table {
+            let key = key::encode_key(&[Some(&Value::Int64(table.id.0.into()))]);
+            self.reads
+                .insert(well_known::INDEXES_BY_TABLE, KeyRange::prefix(key));
+        }
+        table
+    }
+
+    /// The table of that name; a user table that is not there is created.
+    ///
+    /// # Errors
+    /// If the name is not a legal table name.
+    pub fn ensure_table(&mut self, name: &str) -> Result<Arc<Table>> {
+        if let Some(table) = self.table(name) {
+            return Ok(table);
+        }
+        value::check_table_name(name)?;
+        // Ids are taken from the catalog as a whole, so two transactions that each create a table conflict.
+        self.reads
+            .insert(well_known::TABLES_BY_NAME, KeyRange::all());
+        self.reads
+            .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
+        let (id, number) = self.catalog.next_user_table();
+        self.insert_system("_tables", catalog::table_document(id, number, name))?;
+        for index in catalog::built_in_indexes(id, self.catalog.next_index(0)) {
+            self.insert_system("_indexes", catalog::index_document(&index))?;
+        }
+        Ok(self.table(name).expect("the table was just created"))
+    }
+
+    /// A fresh storage id for an index. The transaction then inserts its [`catalog::index_document`].
+    pub fn allocate_index(&mut self) -> IndexId {
+        self.reads
+            .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
+        self.catalog.next_index(0)
+    }
+
+    /// Inserts a document into a system table.
+    ///
+    /// # Errors
+    /// If there is no such table, or a limit is exceeded.
+    pub fn insert_system(&mut self, table: &str, document: Object) -> Result<DocumentId> {
+        let internal = self.ids.next();
+        self.insert_system_as(table, internal, document)
+    }
+
+    /// Inserts a document with a chosen id into a system table. The caller has read that the id is free.
+    ///
+    /// # Errors
+    /// As [`Self::insert_system`].
+    pub fn insert_system_as(
+        &mut self,
+        table: &str,
+        id: InternalId,
+        document: Object,
+    ) -> Result<DocumentId> {
+        let table = self
+            .table(table)
+            .ok_or_else(|| Error::internal(format!("The system table {table} is missing.")))?;
+        self.insert_as(&table, id, document)
+    }
+
+    /// Inserts a new document. Its `_id` and `_creationTime` are made here.
+    ///
+    /// # Errors
+    /// If the document breaks a limit.
+    pub fn insert(&mut self, table: &Table, document: Object) -> Result<DocumentId> {
+        let internal = self.ids.next();
+        self.insert_as(table, internal, document)
+    }
+
+    fn insert_as(
+        &mut self,
+        table: &Table,
+        internal: InternalId,
+        mut document: Object,
+    ) -> Result<DocumentId> {
+        let id = DocumentId {
+            table: table.number,
+            internal,
+        };
+        for field in ["_id", "_creationTime"] {
+            if document.contains_key(field) {
+                return Err(system_field(field));
+            }
+        }
+        document.insert("_id", Value::String(id.encode()))?;
+        document.insert("_creationTime", Value::Float64(self.next_creation_time))?;
+        self.next_creation_time = self.next_creation_time.next_up();
+        self.write(id, None, Some(document))?;
+        Ok(id)
+    }
+
+    /// Replaces the content of a document that was read as `row`. `_id` and `_creationTime` stay; if `document` has
+    /// them they must be the same.
+    ///
+    /// # Errors
+    /// If the document breaks a limit or changes a system field.
+    pub fn replace(
+        &mut self,
+        id: DocumentId,
+        row: &Row,
+        mut document: Object,
+    ) -> Result<Arc<Object>> {
+        for field in ["_id", "_creationTime"] {
+            let present = row
+                .document
+                .get(field)
+                .expect("stored documents have their system fields");
+            match document.get(field) {
+                Some(given) if given != present => return Err(system_field(field)),
+                _ => document.insert(field, present.clone())?,
+            };
+        }
+        self.write(id, stored(row), Some(document))?;
+        let table = self
+            .catalog
+            .table_by_number(id.table)
+            .expect("the write found the table")
+            .id;
+        let write = self
+            .writes
+            .get(table, id.internal)
+            .expect("the write is pending");
+        Ok(write.after.clone().expect("the write was not a deletion"))
+    }
+
+    /// Deletes a document that was read as `row`.
+    ///
+    /// # Errors
+    /// If a limit is exceeded.
+    pub fn delete(&mut self, id: DocumentId, row: &Row) -> Result<()> {
+        self.write(id, stored(row), None)
+    }
+
+    fn write(
+        &mut self,
+        id: DocumentId,
+        before: Option<Stored>,
+        after: Option<Object>,
+    ) -> Result<()> {
+        let table = self.table_by_number(id.table).ok_or_else(|| {
+            Error::internal(format!("Document {id} was written without its table."))
+        })?;
+        let size = after.as_ref().map_or(0, Object::size);
+        if let Some(document) = &after {
+            if table.is_system() {
+                Value::Object(document.clone()).check_limits()?;
+            } else {
+                value::document_limits(document)?;
+            }
+        }
+        if !table.is_system() {
+            self.usage.count_write(size)?;
+        }
+        let catalog = self.catalog.clone();
+        let after = after.map(Arc::new);
+        let pending = self.writes.get(table.id, id.internal);
+        if self.catalog.describes(table.id) {
+            let old = match pending {
+                Some(pending) => pending.after.as_ref(),
+                None => before.as_ref().map(|stored| &stored.document),
+            };
+            Arc::make_mut(&mut self.catalog).apply(table.id, old, after.as_ref())?;
+        }
+        // What was there at the snapshot is known from the first write of a document.
+        let before = match pending {
+            Some(pending) => pending.before.clone(),
+            None => before,
+        };
+        // A document inserted and deleted again leaves no trace.
+        let write =
+            (before.is_some() || after.is_some()).then_some(DocumentWrite { before, after });
+        let write = self.writes.set(&table, id.internal, write);
+        self.undo.push(Undo {
+            table,
+            id: id.internal,
+            write,
+            catalog,
+        });
+        Ok(())
+    }
+
+    /// A point to roll back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint(self.undo.len())
+    }
+
+    /// Undoes all writes since `savepoint`. What was read stays read: the decision to roll back may depend on it.
+    pub fn rollback(&mut self, savepoint: Savepoint) {
+        while self.undo.len() > savepoint.0 {
+            let undo = self.undo.pop().expect("the length was just checked");
+            self.writes.set(&undo.table, undo.id, undo.write);
+            self.catalog = undo.catalog;
+        }
+    }
+
+    /// Ends the transaction: the read set alone if it wrote nothing, or the request to commit.
+    pub fn finish(self) -> Finished {
+        let reads = self.reads;
+        if self.writes.is_empty() {
+            return Finished::ReadOnly(reads);
+        }
+        let catalog = self.catalog;
+        let writes = self
+            .writes
+            .iter()
+            .map(|(table, id, write)| {
+                let definition = catalog.table_by_id(table).expect("written tables exist");
+                let index_updates = definition
+                    .indexes
+                    .iter()
+                    .flat_map(|index| index_updates(index, write))
+                    .collect();
+                PreparedWrite {
+                    table,
+                    id,
+                    prev_ts: write.before.as_ref().map(|stored| stored.ts),
+                    document: write
+                        .after
+                        .as_ref()
+                        .map(|document| encode_document(document)),
+                    index_updates,
+                    catalog_change: catalog.describes(table).then(|| CatalogChange {
+                        table,
+                        old: write.before.as_ref().map(|stored| stored.document.clone()),
+                        new: write.after.clone(),
+                    }),
+                }
+            })
+            .collect();
+        Finished::Writes(CommitRequest {
+            snapshot: self.snapshot.ts,
+            reads,
+            writes,
+        })
+    }
+}
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub enum Finished {
+    /// It wrote nothing: it is serialised at its snapshot, nothing is left to do.
+    ReadOnly(ReadSet),
+    /// Its writes are to be committed.
+    Writes(CommitRequest),
+}
+
+/// The changes that a write makes to one index: at most the end of the old key and the new key.
+fn index_updates(
+    index: &Index,
+    write: &DocumentWrite,
+) -> impl Iterator<Item = IndexUpdate> + use<> {
+    let old = write
+        .before
+        .as_ref()
+        .map(|stored| index.key(&stored.document));
+    let new = write.after.as_ref().map(|document| index.key(document));
+    let old = old.filter(|old| new.as_ref() != Some(old));
+    let index = index.id;
+    let update = move |key, live| IndexUpdate { index, key, live };
+    let ended = old.map(move |key| update(key, false));
+    let begun = new.map(move |key| update(key, true));
+    ended.into_iter().chain(begun)
+}
+
+fn stored(row: &Row) -> Option<Stored> {
+    row.ts.map(|ts| Stored {
+        ts,
+        document: row.document.clone(),
+    })
+}
+
+fn system_field(field: &str) -> Error {
+    let code = if field == "_id" {
+        "InvalidIdError"
+    } else {
+        "InvalidCreationTimeError"
+    };
+    Error::bad_request(
+        code,
+        format!(
+            "The field `{field}` is set by the database and cannot be changed. Leave it out of the document."
+        ),
+    )
+}
+
+/// Ids from a seed: fourteen bytes of SHA-256 over seed and counter, and the day, which keeps ids of one day close.
+#[derive(Debug)]
+struct IdGenerator {
+    seed: [u8; 32],
+    count: u64,
+    day: u16,
+}
+
+impl IdGenerator {
+    fn new(seed: [u8; 32], now: Timestamp) -> Self {
+        const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+        let day = u16::try_from(now.0 / DAY_NS).unwrap_or(u16::MAX);
+        Self {
+            seed,
+            count: 0,
+            day,
+        }
+    }
+
+    fn next(&mut self) -> InternalId {
+        let hash = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(self.count.to_le_bytes())
+            .finalize();
+        self.count += 1;
+        let mut random = [0; 14];
+        random.copy_from_slice(&hash[..14]);
+        InternalId::generate(random, self.day)
+    }
+}

@@ -1,0 +1,141 @@
+//! What a transaction has read: for each index, the set of keys whose change would change what it saw.
+
+use std::collections::BTreeMap;
+
+use crate::persistence::{IndexId, KeyRange};
+
+/// Index ranges read. Ranges of one index are kept disjoint, non-empty and non-adjacent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadSet {
+    indexes: BTreeMap<IndexId, RangeSet>,
+}
+
+impl ReadSet {
+    /// Adds a range.
+    pub fn insert(&mut self, index: IndexId, range: KeyRange) {
+        if !range.is_empty() {
+            self.indexes.entry(index).or_default().insert(range);
+        }
+    }
+
+    /// Adds everything that `other` holds.
+    pub fn merge(&mut self, other: &ReadSet) {
+        for (index, range) in other.ranges() {
+            self.insert(index, range);
+        }
+    }
+
+    /// Whether a write of `key` would change what was read.
+    pub fn contains(&self, index: IndexId, key: &[u8]) -> bool {
+        self.indexes
+            .get(&index)
+            .is_some_and(|set| set.contains(key))
+    }
+
+    /// All ranges, by index and then by key.
+    pub fn ranges(&self) -> impl Iterator<Item = (IndexId, KeyRange)> + '_ {
+        self.indexes.iter().flat_map(|(index, set)| {
+            set.ranges.iter().map(|(start, end)| {
+                (
+                    *index,
+                    KeyRange {
+                        start: start.clone(),
+                        end: end.clone(),
+                    },
+                )
+            })
+        })
+    }
+
+    /// Number of ranges, after merging.
+    pub fn len(&self) -> usize {
+        self.indexes.values().map(|set| set.ranges.len()).sum()
+    }
+
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.indexes.is_empty()
+    }
+
+    /// Bytes of key material held, for memory accounting.
+    pub fn size(&self) -> usize {
+        let range = |(start, end): (&Vec<u8>, &Option<Vec<u8>>)| {
+            start.len() + end.as_ref().map_or(0, Vec::len) + 64
+        };
+        self.indexes
+            .values()
+            .flat_map(|set| set.ranges.iter().map(range))
+            .sum()
+    }
+}
+
+/// Disjoint ranges by their first key; the value is the first key outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct RangeSet {
+    ranges: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl RangeSet {
+    fn insert(&mut self, range: KeyRange) {
+        let KeyRange { mut start, mut end } = range;
+        // Swallow every range that overlaps or touches the new one, growing it on both sides.
+        if let Some((before, before_end)) = self.ranges.range(..=start.clone()).next_back()
+            && before_end
+                .as_ref()
+                .is_none_or(|before_end| *before_end >= start)
+        {
+            start = before.clone();
+            end = later(end, before_end.clone());
+            self.ranges.remove(&start);
+        }
+        while let Some((next, next_end)) = self.ranges.range(start.clone()..).next()
+            && end.as_ref().is_none_or(|end| next <= end)
+        {
+            let next = next.clone();
+            end = later(end, next_end.clone());
+            self.ranges.remove(&next);
+        }
+        self.ranges.insert(start, end);
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        self.ranges
+            .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)))
+            .next_back()
+            .is_some_and(|(_, end)| end.as_deref().is_none_or(|end| key < end))
+    }
+}
+
+/// The later of two ends, where `None` is the end of everything.
+fn later(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    Some(a?.max(b?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range() -> impl Strategy<Value = KeyRange> {
+        let key = || prop::collection::vec(0u8..4, 0..3);
+        (key(), prop::option::of(key())).prop_map(|(start, end)| KeyRange { start, end })
+    }
+
+    proptest! {
+        #[test]
+        fn holds_exactly_the_union(ranges in prop::collection::vec(range(), 0..12), key in prop::collection::vec(0u8..4, 0..4)) {
+            let index = IndexId(7);
+            let mut set = ReadSet::default();
+            for range in &ranges {
+                set.insert(index, range.clone());
+            }
+            prop_assert_eq!(set.contains(index, &key), ranges.iter().any(|range| range.contains(&key)));
+            prop_assert!(!set.contains(IndexId(8), &key));
+            let merged: Vec<_> = set.ranges().map(|(_, range)| range).collect();
+            for pair in merged.windows(2) {
+                prop_assert!(pair[0].end.as_ref().is_some_and(|end| *end < pair[1].start), "{:?}", merged);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Limits of one transaction and how much of them is used.
+
+use crate::error::{Error, Result};
+
+/// Most documents that one transaction may read, filtered-out ones included.
+pub const DOCUMENTS_READ_MAX: usize = 32_000;
+/// Most bytes that one transaction may read.
+pub const BYTES_READ_MAX: usize = 16 << 20;
+/// Most index ranges (gets and queries) that one transaction may read.
+pub const RANGES_READ_MAX: usize = 4096;
+/// Most documents that one transaction may write.
+pub const DOCUMENTS_WRITTEN_MAX: usize = 16_000;
+/// Most bytes that one transaction may write.
+pub const BYTES_WRITTEN_MAX: usize = 16 << 20;
+
+/// What a transaction has used, its nested calls included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Documents read.
+    pub documents_read: usize,
+    /// Their sizes added up.
+    pub bytes_read: usize,
+    /// Index ranges opened.
+    pub ranges_read: usize,
+    /// Documents written; writing one twice counts twice.
+    pub documents_written: usize,
+    /// Their sizes added up.
+    pub bytes_written: usize,
+}
+
+impl Usage {
+    pub(super) fn count_read(&mut self, bytes: usize) -> Result<()> {
+        self.documents_read += 1;
+        self.bytes_read += bytes;
+        check(
+            "TooManyDocumentsRead",
+            "documents read",
+            self.documents_read,
+            DOCUMENTS_READ_MAX,
+            READ_HINT,
+        )?;
+        check(
+            "TooManyBytesRead",
+            "bytes read",
+            self.bytes_read,
+            BYTES_READ_MAX,
+            READ_HINT,
+        )
+    }
+
+    /// Counts one more index range.
+    ///
+    /// # Errors
+    /// Code `TooManyReads`.
+    pub fn count_range(&mut self) -> Result<()> {
+        self.ranges_read += 1;
+        check(
+            "TooManyReads",
+            "index ranges read",
+            self.ranges_read,
+            RANGES_READ_MAX,
+            READ_HINT,
+        )
+    }
+
+    pub(super) fn count_write(&mut self, bytes: usize) -> Result<()> {
+        self.documents_written += 1;
+        self.bytes_written += bytes;
+        check(
+            "TooManyWrites",
+            "documents written",
+            self.documents_written,
+            DOCUMENTS_WRITTEN_MAX,
+            WRITE_HINT,
+        )?;
+        check(
+            "TooManyBytesWritten",
+            "bytes written",
+            self.bytes_written,
+            BYTES_WRITTEN_MAX,
+            WRITE_HINT,
+        )
+    }
+}
+
+const READ_HINT: &str =
+    "Read less at once: use an index with a narrower range, `.take(n)` or pagination.";
+const WRITE_HINT: &str = "Split the work over several mutations.";
+
+fn check(code: &'static str, what: &str, used: usize, limit: usize, hint: &str) -> Result<()> {
+    if used <= limit {
+        return Ok(());
+    }
+    Err(Error::bad_request(
+        code,
+        format!("Too many {what} in a single function execution (limit: {limit}). {hint}"),
+    ))
+}
