@@ -1,9 +1,7 @@
 //! Order-preserving index keys.
 //!
 //! A key is the concatenation of its components' encodings. Keys compared as byte strings are in the order of their
-//! components: each component by the total order of values, *missing* before all. Each encoding is self-delimiting
-//! (none is a proper prefix of another), so all keys that begin with the same components are exactly the keys that
-//! begin with the bytes of those components: see [`crate::persistence::KeyRange::prefix`].
+//! components: each component by the total order of values, *missing* before all.
 //!
 //! | value | bytes |
 //! |---|---|
@@ -17,6 +15,10 @@
 //!
 //! No tag is `00` or `ff`, hence a `00` that ends something differs from an escaped one and sorts before any more
 //! contents. An empty field name would look like the end of its object; it is written `00 ff`.
+//!
+//! Beware: bytes that begin alike are not yet components that begin alike. The bytes of `"a"` (`10 61 00`) begin
+//! those of `"a\0"` (`10 61 00 ff 00`) too. But only escapes go on with `ff`, so the keys that begin with given
+//! components are those from their bytes up to [`after_prefix`].
 
 use crate::value::{MAX_NESTING, Object, Value};
 
@@ -136,6 +138,13 @@ fn encode_bytes(bytes: &[u8], key: &mut Vec<u8>) {
         key.extend_from_slice(run);
     }
     key.push(END);
+}
+
+/// The end of the keys that begin with the components that `prefix` encodes: greater than all of them, and at most
+/// the next other key.
+pub fn after_prefix(mut prefix: Vec<u8>) -> Vec<u8> {
+    prefix.push(ESCAPE);
+    prefix
 }
 
 /// The components of a key; `None` for bytes that [`encode_key`] does not give.

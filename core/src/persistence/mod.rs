@@ -22,6 +22,7 @@ pub mod memory;
 
 use futures_util::future::BoxFuture;
 
+use crate::key;
 use crate::timestamp::Timestamp;
 use crate::value::InternalId;
 
@@ -58,10 +59,13 @@ impl KeyRange {
         }
     }
 
-    /// Every key that begins with `prefix`.
+    /// Every key whose first components are those that `prefix` encodes; see [`key::after_prefix`].
     pub fn prefix(prefix: Vec<u8>) -> Self {
-        let end = prefix_end(&prefix);
-        Self { start: prefix, end }
+        let end = key::after_prefix(prefix.clone());
+        Self {
+            start: prefix,
+            end: Some(end),
+        }
     }
 
     /// Whether `key` lies inside.
@@ -86,14 +90,6 @@ impl KeyRange {
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end <= &self.start)
     }
-}
-
-/// The first key after all keys that begin with `prefix`; `None` if there is none.
-pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|&byte| byte != 0xff)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
 }
 
 /// Direction of an index read.

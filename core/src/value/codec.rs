@@ -21,6 +21,10 @@
 //!
 //! There is one stored form per document and compressor version, every value round-trips bit by bit (NaN payloads
 //! included), and decoding is total: damage gives an error, and memory is bounded by a multiple of the input.
+//!
+//! Why not FlexBuffers: nothing here reads a field in place, which is what it is for. For a document of ten fields it
+//! took 1.5 times the bytes, 3.9 times the time to write and 1.6 times to read, and its Rust reader (25.12) panics on
+//! some damaged inputs.
 
 use super::object::is_field_name;
 use super::{MAX_NESTING, Object, Value};
@@ -307,7 +311,7 @@ impl<'a> Reader<'a> {
             previous = Some(name);
             fields.push((name.to_owned(), self.value(levels)?));
         }
-        Ok(Object::from_valid_fields(fields))
+        Ok(Object::from_ascending_fields(fields))
     }
 }
 
@@ -316,4 +320,165 @@ fn inner(levels: usize) -> Result<usize, DecodeError> {
     levels
         .checked_sub(1)
         .ok_or(DecodeError::Malformed("nests too deep"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::arbitrary;
+
+    /// Bytes with a header that is right for them, so that the checksum does not shield what is behind it.
+    fn sealed(flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut checked = vec![flags];
+        checked.extend(payload);
+        let mut stored = vec![FORMAT];
+        stored.extend(crc32fast::hash(&checked).to_le_bytes());
+        stored.extend(checked);
+        stored
+    }
+
+    fn is_malformed(result: Result<Object, DecodeError>) -> bool {
+        matches!(result, Err(DecodeError::Malformed(_)))
+    }
+
+    /// The form on disk must never change under the same format byte.
+    #[test]
+    fn form_is_fixed() {
+        let document = Object::from_fields([
+            ("a", Value::Null),
+            ("b", Value::from(vec![Value::from(false), true.into()])),
+            ("c", Value::from(-2i64)),
+            ("d", Value::from(1.5)),
+            ("e", Value::from("é")),
+            ("f", Value::from(vec![255u8])),
+            ("g", Value::from(Object::new())),
+            ("h", Value::from(300i64)),
+        ])
+        .unwrap();
+        let payload = [
+            &[8][..],
+            &[1, b'a', 0],
+            &[1, b'b', 7, 2, 1, 2],
+            &[1, b'c', 3, 3],
+            &[1, b'd', 4, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f],
+            &[1, b'e', 5, 2, 0xc3, 0xa9],
+            &[1, b'f', 6, 1, 255],
+            &[1, b'g', 8, 0],
+            &[1, b'h', 3, 0xd8, 0x04],
+        ]
+        .concat();
+        assert_eq!(encode_document(&document), sealed(0, &payload));
+    }
+
+    #[test]
+    fn large_documents_are_compressed_if_that_helps() {
+        let document = |text: String| Object::from_fields([("text", text)]).unwrap();
+        let repetitive = document("concave ".repeat(10_000));
+        let stored = encode_document(&repetitive);
+        assert!(stored.len() < 2_000);
+        assert_eq!(stored[PREFIX_LENGTH], COMPRESSED);
+        assert_eq!(decode_document(&stored), Ok(repetitive));
+
+        let mut state = 1u64;
+        let noise = (0..4000).map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            (state >> 56) as u8
+        });
+        let noise = Object::from_fields([("noise", noise.collect::<Vec<u8>>())]).unwrap();
+        let stored = encode_document(&noise);
+        assert_eq!(stored[PREFIX_LENGTH], 0);
+        assert_eq!(decode_document(&stored), Ok(noise));
+    }
+
+    #[test]
+    fn refuses_damage_and_nonsense() {
+        assert_eq!(decode_document(&[]), Err(DecodeError::TooShort(0)));
+        assert_eq!(decode_document(&[FORMAT; 4]), Err(DecodeError::TooShort(4)));
+        assert_eq!(
+            decode_document(&[FORMAT, 0, 0, 0, 0]),
+            Err(DecodeError::TooShort(5))
+        );
+        assert_eq!(
+            decode_document(&[9; 20]),
+            Err(DecodeError::UnknownFormat(9))
+        );
+        for payload in [
+            &[][..],
+            &[0, 0],                                                 // bytes after the end
+            &[1],                                                    // no field
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], // absurd count
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], // over 64 bits
+            &[0x80, 0x00],                                           // varint too long
+            &[1, 1, b'$', 0],                                        // invalid name
+            &[2, 1, b'a', 0, 1, b'a', 0],                            // the same name twice
+            &[1, 1, b'a', 9],                                        // unknown tag
+            &[1, 1, b'a', 5, 1, 0x80],                               // not UTF-8
+            &[1, 1, b'a', 4, 0],                                     // half a double
+        ] {
+            assert!(
+                is_malformed(decode_document(&sealed(0, payload))),
+                "{payload:02x?}"
+            );
+        }
+        assert!(is_malformed(decode_document(&sealed(2, &[0]))));
+        let mut deep = vec![1, 1, b'a'];
+        deep.extend([ARRAY, 1].repeat(100_000));
+        assert!(is_malformed(decode_document(&sealed(0, &deep))));
+        // An LZ4 block that claims 64 MiB, then one that claims 4 GiB.
+        assert!(is_malformed(decode_document(&sealed(
+            COMPRESSED,
+            &[0, 0, 0, 4, 0]
+        ))));
+        assert!(is_malformed(decode_document(&sealed(
+            COMPRESSED,
+            &[0xff, 0xff, 0xff, 0xff, 0]
+        ))));
+        assert!(is_malformed(decode_document(&sealed(COMPRESSED, &[0]))));
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(document in arbitrary::object(), repeat in 0usize..2000) {
+            let mut document = document;
+            document.insert_unchecked("padding", "pad".repeat(repeat));
+            prop_assert_eq!(decode_document(&encode_document(&document)), Ok(document));
+        }
+
+        #[test]
+        fn any_changed_bit_is_noticed(
+            document in arbitrary::document(),
+            at in any::<prop::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let mut stored = encode_document(&document);
+            let at = at.index(stored.len());
+            stored[at] ^= 1 << bit;
+            prop_assert!(decode_document(&stored).is_err());
+        }
+
+        /// Without the checksum's help: no panic, and nothing but what encodes to the same bytes.
+        #[test]
+        fn decoding_is_total_and_strict(
+            document in arbitrary::object(),
+            at in any::<prop::sample::Index>(),
+            change in vec(any::<u8>(), 0..4),
+            noise in vec(any::<u8>(), 0..64),
+        ) {
+            let stored = encode_document(&document);
+            let mut payload = stored[HEADER_LENGTH..].to_vec();
+            let from = at.index(payload.len());
+            let to = (from + change.len()).min(payload.len());
+            payload.splice(from..to, change);
+            for payload in [payload, noise] {
+                if let Ok(document) = decode_document(&sealed(0, &payload)) {
+                    prop_assert_eq!(encode_document(&document), sealed(0, &payload));
+                }
+                let _ = decode_document(&sealed(COMPRESSED, &payload));
+                let _ = decode_document(&payload);
+            }
+        }
+    }
 }

@@ -47,3 +47,43 @@ pub fn document_limits(document: &Object) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    fn code(name: &str, value: Value) -> Option<String> {
+        let document = Object::from_fields([(name, value)]).unwrap();
+        document_limits(&document)
+            .err()
+            .map(|error| error.code.into_owned())
+    }
+
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(Value::Null, |inner, _| Value::Array(vec![inner]))
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(code("_id", "x".into()), None);
+        assert_eq!(code("_creationTime", 1.0.into()), None);
+        assert_eq!(code("_x", Value::Null), Some("InvalidFieldName".into()));
+        let inner = Object::from_fields([("_x", 1.0)]).unwrap();
+        assert_eq!(code("x", inner.into()), None);
+
+        assert_eq!(code("x", nested(15)), None);
+        assert_eq!(code("x", nested(16)), Some("InvalidDocumentError".into()));
+
+        // 2 for the object, 2 for the field's name, 2 for the string.
+        assert_eq!(code("x", "y".repeat(MAX_DOCUMENT_SIZE - 6).into()), None);
+        assert_eq!(
+            code("x", "y".repeat(MAX_DOCUMENT_SIZE - 5).into()),
+            Some("ValueTooLargeError".into())
+        );
+        assert_eq!(
+            code("x", vec![Value::Null; 8193].into()),
+            Some("ArrayTooLong".into())
+        );
+    }
+}

@@ -53,6 +53,12 @@ impl Object {
                 same
             });
         }
+        Self::from_ascending_fields(fields)
+    }
+
+    /// An object of fields whose names are known to be valid and strictly ascending.
+    pub(super) fn from_ascending_fields(fields: Vec<(String, Value)>) -> Self {
+        debug_assert!(fields.is_sorted_by(|(a, _), (b, _)| a < b));
         debug_assert!(fields.iter().all(|(name, _)| is_field_name(name)));
         Self(fields)
     }
@@ -235,5 +241,81 @@ impl FromStr for FieldPath {
 
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::value::arbitrary;
+
+    #[test]
+    fn field_names() {
+        let longest = "x".repeat(1024);
+        for good in ["", "a", "_a", "a$", "a b", "~", longest.as_str()] {
+            assert_eq!(check_field_name(good), Ok(()), "{good}");
+        }
+        let too_long = "é".repeat(600);
+        for bad in ["$", "$a", "é", "\u{7f}", "\n", "a\0", too_long.as_str()] {
+            let error = check_field_name(bad).expect_err(bad);
+            assert_eq!(error.code, "InvalidFieldName");
+            assert_eq!(Object::new().insert(bad, 1.0), Err(error.clone()));
+            assert_eq!(Object::from_fields([(bad, 1.0)]), Err(error));
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let inner = Object::from_fields([("c", 1.0)]).unwrap();
+        let object = Object::from_fields([
+            ("a", Value::from(inner)),
+            ("d", Value::Null),
+            ("_id", "x".into()),
+        ])
+        .unwrap();
+        let get = |path: &str| FieldPath::parse(path).unwrap().get(&object).cloned();
+        assert_eq!(get("a.c"), Some(1.0.into()));
+        assert_eq!(get("d"), Some(Value::Null));
+        assert_eq!(get("_id"), Some("x".into()));
+        assert_eq!(get("a.x"), None);
+        assert_eq!(get("d.c"), None);
+        assert_eq!(get("x.c"), None);
+        let path: FieldPath = "a.b_2._c".parse().unwrap();
+        assert_eq!(path.segments(), ["a", "b_2", "_c"]);
+        assert_eq!(path.to_string(), "a.b_2._c");
+        for bad in ["", ".", "a.", ".a", "a..b", "a.$b", "a b", "_"] {
+            assert_eq!(
+                FieldPath::parse(bad).expect_err(bad).code,
+                "InvalidFieldPath"
+            );
+        }
+    }
+
+    proptest! {
+        /// An object does what a map does, whatever the order of its changes.
+        #[test]
+        fn behaves_like_a_map(
+            fields in vec((arbitrary::field_name(), arbitrary::scalar()), 0..12),
+            removed in vec(arbitrary::field_name(), 0..6),
+        ) {
+            let mut map: BTreeMap<String, Value> = fields.iter().cloned().collect();
+            let mut object = Object::new();
+            for (name, value) in fields.clone() {
+                object.insert(name, value).unwrap();
+            }
+            prop_assert_eq!(&Object::from_fields(fields).unwrap(), &object);
+            for name in removed {
+                prop_assert_eq!(object.get(&name), map.get(&name));
+                prop_assert_eq!(object.remove(&name), map.remove(&name));
+                prop_assert!(!object.contains_key(&name));
+            }
+            prop_assert_eq!(object.len(), map.len());
+            prop_assert!(object.iter().map(|(n, v)| (n.to_owned(), v.clone())).eq(map));
+        }
     }
 }
