@@ -230,7 +230,7 @@ proptest! {
     /// Python clients take `3` for something else than `3.0`.
     #[test]
     fn doubles_look_like_doubles(number in arbitrary::float64()) {
-        prop_assume!(number.is_finite());
+        let number = if number.is_finite() { number } else { 0.0 };
         for json in [Value::from(number).to_clean_json(), Value::from(number).to_export_json()] {
             let text = json.to_string();
             prop_assert!(text.contains(['.', 'e']), "{text}");
