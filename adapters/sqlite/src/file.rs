@@ -1,0 +1,256 @@
+//! The database file: locked, created, inspected, opened.
+
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use concave_core::{Error, ErrorClass, Result};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::inspect;
+use crate::layout::{self, LAYOUT};
+use crate::options::Synchronous;
+
+/// Page cache of the writing connection: random index keys should find their pages in memory.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// Page cache of each reading connection. What it misses, the operating system's cache mostly has.
+const READER_CACHE_KIB: i64 = 8 << 10;
+/// After a burst the write-ahead log is cut back to this.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
+/// How long a connection waits for a lock that SQLite holds for moments, as when a log is recovered.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The file of one database and who may use it. Its lock is held until this is dropped, or the process ends.
+#[derive(Debug)]
+pub(crate) struct DatabaseFile {
+    path: PathBuf,
+    synchronous: Synchronous,
+    _lock: File,
+}
+
+impl DatabaseFile {
+    /// Locks the database, creates it if it does not exist, refuses it if it is damaged or too new, and brings an
+    /// older layout up to date.
+    pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Self> {
+        // SQLite gives meaning to names that begin with "file:"; absolute ones cannot.
+        let path = std::path::absolute(path).map_err(|error| unavailable(path, &error))?;
+        let folder = path.parent().ok_or_else(|| {
+            Error::bad_request("BadPersistenceUrl", format!("{path:?} is not a file name"))
+        })?;
+        create_folder(folder).map_err(|error| unavailable(folder, &error))?;
+        let lock = lock(&path)?;
+        let file = Self {
+            path,
+            synchronous,
+            _lock: lock,
+        };
+        if !file.exists(&file.path)? {
+            file.create()?;
+        }
+        file.check()?;
+        let mut connection = file.writer().map_err(|error| file.sqlite_error(&error))?;
+        layout::migrate(&mut connection).map_err(|error| file.sqlite_error(&error))?;
+        Ok(file)
+    }
+
+    /// A connection that may write.
+    pub(crate) fn writer(&self) -> rusqlite::Result<Connection> {
+        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // A copy made by SQLite's own tools comes in another mode.
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        let synchronous = match self.synchronous {
+            Synchronous::Full => "full",
+            Synchronous::Normal => "normal",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        Ok(connection)
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
+        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        Ok(connection)
+    }
+
+    /// Makes an empty database under another name and moves it into place: it exists as a whole or not at all.
+    fn create(&self) -> Result<()> {
+        let wal = with_suffix(&self.path, "-wal");
+        if self.exists(&wal)? {
+            return Err(
+                self.damaged("its write-ahead log is there, but the database itself is not")
+            );
+        }
+        let new = with_suffix(&self.path, ".new");
+        for left_over in [new.clone(), with_suffix(&new, "-journal")] {
+            match fs::remove_file(&left_over) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(unavailable(&left_over, &error));
+                }
+                _ => {}
+            }
+        }
+        let fill = || -> rusqlite::Result<()> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+            let mut connection = open(&new, flags)?;
+            layout::migrate(&mut connection)
+        };
+        fill().map_err(|error| self.sqlite_error(&error))?;
+        let place = || -> std::io::Result<()> {
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &self.path)?;
+            sync_folder(self.path.parent().unwrap_or(Path::new("/")))
+        };
+        place().map_err(|error| unavailable(&self.path, &error))
+    }
+
+    /// Refuses a file that is not a whole database of ours. Changes nothing in it.
+    fn check(&self) -> Result<()> {
+        let damage = inspect::damage_in_header(&self.path)
+            .map_err(|error| unavailable(&self.path, &error))?;
+        if let Some(damage) = damage {
+            return Err(self.damaged(&damage));
+        }
+        let on_error = |error: rusqlite::Error| self.sqlite_error(&error);
+        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(on_error)?;
+        // Closing the only connection would move the write-ahead log into the file.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(on_error)?;
+        let number = |pragma: &str| -> Result<u64> {
+            let value: i64 = connection
+                .pragma_query_value(None, pragma, |row| row.get(0))
+                .map_err(on_error)?;
+            Ok(value.unsigned_abs())
+        };
+        let (pages, page_bytes) = (number("page_count")?, number("page_size")?);
+        let wal = with_suffix(&self.path, "-wal");
+        let missing = inspect::pages_missing(&self.path, &wal, pages, page_bytes)
+            .map_err(|error| unavailable(&self.path, &error))?;
+        if missing > 0 {
+            return Err(self.damaged(&format!(
+                "{missing} of its {pages} pages are missing: the file was cut short"
+            )));
+        }
+        if !layout::is_ours(&connection).map_err(on_error)? {
+            return Err(Error::new(
+                ErrorClass::Operational,
+                "DatabaseForeign",
+                format!(
+                    "{} is a SQLite database, but not one of Concave's. Name another file.",
+                    self.path.display()
+                ),
+            ));
+        }
+        let found = layout::layout(&connection).map_err(on_error)?;
+        if found < 1 {
+            return Err(self.damaged(&format!("its layout is {found}")));
+        }
+        if found > LAYOUT {
+            return Err(Error::new(
+                ErrorClass::Operational,
+                "DatabaseTooNew",
+                format!(
+                    "{} has layout {found}, and this build knows layouts up to {LAYOUT}: it was written by a \
+                     newer version. Run that version or a later one.",
+                    self.path.display()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        path.try_exists().map_err(|error| unavailable(path, &error))
+    }
+
+    /// The error for a database that must not be used.
+    pub(crate) fn damaged(&self, what: &str) -> Error {
+        Error::new(
+            ErrorClass::Operational,
+            "DatabaseDamaged",
+            format!(
+                "the database file {} is damaged: {what}. Nothing in it was changed. Restore it from a backup, or \
+                 move it away to begin with an empty database.",
+                self.path.display()
+            ),
+        )
+    }
+
+    /// An error of SQLite while the database is opened.
+    pub(crate) fn sqlite_error(&self, error: &rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => self.damaged(&error.to_string()),
+            _ => unavailable(&self.path, error),
+        }
+    }
+}
+
+fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Takes the lock that only one server can hold. The operating system releases it when the process ends, however.
+fn lock(path: &Path) -> Result<File> {
+    let lock_path = with_suffix(path, ".lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(|error| unavailable(&lock_path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            ErrorClass::Operational,
+            "DatabaseLocked",
+            format!(
+                "the database {} is in use by another server. Stop that server, or give this one another database.",
+                path.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
+    }
+}
+
+/// Creates a folder and its parents, durably.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent();
+    if let Some(parent) = parent {
+        create_folder(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    parent.map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+fn unavailable(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::new(
+        ErrorClass::Operational,
+        "DatabaseUnavailable",
+        format!("the database cannot be opened: {}: {error}", path.display()),
+    )
+}

@@ -1,0 +1,141 @@
+//! The storage engine: threads around the file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use concave_core::persistence::{
+    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+};
+use concave_core::{Error, Result, Timestamp};
+use futures_util::future::BoxFuture;
+use rusqlite::Connection;
+
+use crate::file::DatabaseFile;
+use crate::options::{READERS_MAX, SqliteOptions};
+use crate::read;
+use crate::workers::{Duty, Workers};
+use crate::write::Writer;
+
+/// Reads that may wait for a thread; more are refused as unavailable.
+const READS_WAITING_MAX: usize = 4_096;
+/// Writes, backfills and globals that may wait.
+const WRITES_WAITING_MAX: usize = 256;
+
+/// Storage in a SQLite file.
+///
+/// Requests are queued when they are made, not when their futures are first polled; a write is done even if its
+/// future is dropped. Dropping the store waits until queued writes are done, moves the write-ahead log into the
+/// database file, closes it and releases its lock.
+pub struct SqlitePersistence {
+    // Dropped in this order: the last connection to close, the writer's, moves the write-ahead log into the file.
+    readers: Workers<Connection>,
+    writer: Workers<Writer>,
+    log_unread: Arc<AtomicBool>,
+    _file: Arc<DatabaseFile>,
+}
+
+impl SqlitePersistence {
+    /// Opens the database, and creates it if there is none.
+    ///
+    /// # Errors
+    /// * `DatabaseLocked`: another server has it.
+    /// * `DatabaseDamaged`: the file is not a whole SQLite database. It was not changed.
+    /// * `DatabaseForeign`: a SQLite database, but not of this program.
+    /// * `DatabaseTooNew`: written by a newer version.
+    /// * `DatabaseUnavailable`: the operating system refuses, for instance for lack of permission.
+    /// * `BadPersistenceUrl`: options that cannot be.
+    pub fn open(options: SqliteOptions) -> Result<Arc<Self>> {
+        if !(1..=READERS_MAX).contains(&options.readers) {
+            return Err(Error::bad_request(
+                "BadPersistenceUrl",
+                format!("{} readers are not 1 to {READERS_MAX}", options.readers),
+            ));
+        }
+        let file = Arc::new(DatabaseFile::open(&options.path, options.synchronous)?);
+        let log_unread = Arc::new(AtomicBool::new(false));
+        let writer = Writer::open(Arc::clone(&file), Arc::clone(&log_unread))?;
+        let connections = (0..options.readers)
+            .map(|_| file.reader())
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .map_err(|error| file.sqlite_error(&error))?;
+        let no_thread = |error: std::io::Error| {
+            Error::operational(format!("threads of the database do not start: {error}"))
+        };
+        Ok(Arc::new(Self {
+            readers: Workers::start("sqlite-read", Duty::Read, connections, READS_WAITING_MAX)
+                .map_err(no_thread)?,
+            writer: Workers::start(
+                "sqlite-write",
+                Duty::Write,
+                vec![writer],
+                WRITES_WAITING_MAX,
+            )
+            .map_err(no_thread)?,
+            log_unread,
+            _file: file,
+        }))
+    }
+
+    /// Reads something of the log: on a reader, or if the outcome of a write is unknown, on the writer, which
+    /// settles it first.
+    fn read_of_log<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, PersistenceError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, PersistenceError>> {
+        if self.log_unread.load(Ordering::Acquire) {
+            self.writer.submit(|writer| writer.read_back(read))
+        } else {
+            self.readers.submit(|connection| read(connection))
+        }
+    }
+}
+
+impl Persistence for SqlitePersistence {
+    fn write(&self, revisions: Vec<Revision>) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.writer.submit(move |writer| writer.write(&revisions))
+    }
+
+    fn backfill(
+        &self,
+        entries: Vec<BackfillEntry>,
+    ) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.writer.submit(move |writer| writer.backfill(entries))
+    }
+
+    fn read_index(
+        &self,
+        read: IndexRead,
+    ) -> BoxFuture<'static, Result<IndexPage, PersistenceError>> {
+        self.readers
+            .submit(move |connection| read::read_index(connection, read))
+    }
+
+    fn read_log(
+        &self,
+        after: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<LogPage, PersistenceError>> {
+        self.read_of_log(move |connection| read::read_log(connection, after, limit))
+    }
+
+    fn max_ts(&self) -> BoxFuture<'static, Result<Timestamp, PersistenceError>> {
+        self.read_of_log(read::max_ts)
+    }
+
+    fn get_global(
+        &self,
+        name: &'static str,
+    ) -> BoxFuture<'static, Result<Option<Vec<u8>>, PersistenceError>> {
+        self.readers
+            .submit(move |connection| read::get_global(connection, name))
+    }
+
+    fn set_global(
+        &self,
+        name: &'static str,
+        value: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.writer
+            .submit(move |writer| writer.set_global(name, &value))
+    }
+}
