@@ -1,0 +1,27 @@
+// `console`: renders arguments; the host keeps lines and timers and their limits.
+(function (web) {
+  "use strict";
+
+  const { inspect } = web.part("inspect");
+  const { host } = web;
+  const render = (values) => values.map((value) => `${inspect(value)}`);
+
+  const console = {};
+  for (const level of ["debug", "error", "info", "log", "warn"]) {
+    console[level] = { [level]: (...values) => host("console/write", level, ...render(values)) }[level];
+  }
+  console.trace = function trace(...values) {
+    const stack = String(new Error().stack).split("\n").filter((line) => !line.includes("console.js"));
+    host("console/write", "log", ...render(values), stack.join("\n").trim());
+  };
+  console.time = function time(label = "default") {
+    host("console/time", `${label}`);
+  };
+  console.timeLog = function timeLog(label = "default", ...values) {
+    host("console/timeLog", `${label}`, ...render(values));
+  };
+  console.timeEnd = function timeEnd(label = "default") {
+    host("console/timeEnd", `${label}`);
+  };
+  web.expose("console", console);
+})

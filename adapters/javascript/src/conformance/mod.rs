@@ -1,0 +1,112 @@
+//! The web platform's contract as a suite of JavaScript tests that every engine passes.
+//!
+//! Goal: the same observable behaviour of the prelude on every engine. Method: each file in `js/tests/` registers
+//! tests with the functions of `js/tests/harness.js`; it runs in a fresh world, asynchronous system calls are answered
+//! here, and each failed test is reported by name.
+
+use concave_core::Timestamp;
+use concave_core::engine::{LogLine, Observed, SystemError, SystemResult};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{HostInputs, Phase};
+
+#[cfg(test)]
+mod quickjs;
+
+/// Answers asynchronous system calls: operation and arguments.
+pub type Answer<'a> = &'a mut dyn FnMut(&str, &str) -> SystemResult;
+
+/// An engine that can run a script in a fresh world.
+pub trait EvalEngine {
+    /// Evaluates the prelude and then the script, whose completion value is a promise of a string; runs until the
+    /// promise is settled or nothing is left to do.
+    fn eval(&self, inputs: HostInputs, script: &str, answer: Answer<'_>) -> Evaluated;
+}
+
+/// What a script did.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// What the promise resolved to, or the text of the error.
+    pub result: Result<String, String>,
+    /// Lines printed.
+    pub logs: Vec<LogLine>,
+    /// Inputs looked at.
+    pub observed: Observed,
+}
+
+const HARNESS: &str = include_str!("../../js/tests/harness.js");
+
+macro_rules! suites {
+    ($($name:literal: $phase:ident),* $(,)?) => {
+        &[$(($name, Phase::$phase, include_str!(concat!("../../js/tests/", $name, ".js")))),*]
+    };
+}
+
+/// Name, phase to run in, source.
+const SUITES: &[(&str, Phase, &str)] = suites! {
+    "console": Query,
+    "deterministic": Query,
+    "encoding": Query,
+    "import": Import,
+    "time": Action,
+    "url": Query,
+};
+
+/// The inputs that tests run with.
+pub fn inputs(phase: Phase) -> HostInputs {
+    let env = [("GREETING", "hello"), ("EMPTY", "")];
+    HostInputs {
+        phase,
+        now: Timestamp(1_700_000_000_123_456_789),
+        seed: [7; 32],
+        env: Arc::new(
+            env.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        ),
+        env_must_exist: false,
+        elapsed: None,
+    }
+}
+
+/// Runs all suites.
+///
+/// # Panics
+/// If a test fails, naming all that do.
+pub fn run(engine: &dyn EvalEngine) {
+    let mut failures = Vec::new();
+    for (name, phase, source) in SUITES {
+        failures.extend(
+            run_suite(engine, *phase, source)
+                .into_iter()
+                .map(|failure| format!("{name}: {failure}")),
+        );
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn run_suite(engine: &dyn EvalEngine, phase: Phase, source: &str) -> Vec<String> {
+    let script = format!("{HARNESS}\n(() => {{\n{source}\n}})();\nharness.run();");
+    let evaluated = engine.eval(inputs(phase), &script, &mut answer);
+    let report = match evaluated.result {
+        Ok(report) => report,
+        Err(error) => return vec![error],
+    };
+    // The report maps each test to its error, or to null.
+    match serde_json::from_str::<BTreeMap<String, Option<String>>>(&report) {
+        Ok(tests) if tests.is_empty() => vec!["no tests".to_owned()],
+        Ok(tests) => tests
+            .into_iter()
+            .filter_map(|(test, error)| error.map(|error| format!("{test}: {error}")))
+            .collect(),
+        Err(error) => vec![format!("{error}: {report}")],
+    }
+}
+
+/// A small world: sleeping takes no time; see `js/tests/fetch.js` for what the network holds.
+fn answer(op: &str, _args: &str) -> SystemResult {
+    match op {
+        "host/sleep" => Ok("null".to_owned()),
+        _ => Err(SystemError::new(format!("no such operation: {op}"))),
+    }
+}
