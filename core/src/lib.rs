@@ -18,6 +18,7 @@ pub mod request_id;
 pub mod runtime;
 pub mod schema;
 pub mod subscription;
+pub mod sync;
 pub mod timestamp;
 pub mod transaction;
 pub mod value;

@@ -1,0 +1,85 @@
+//! Signs of life, in both directions.
+
+use std::time::Duration;
+
+use super::Limits;
+use crate::error::{Error, ErrorClass};
+
+#[derive(Debug)]
+pub(super) struct Liveness {
+    /// The last sign of life of the client.
+    heard: Duration,
+    /// When the last message was sent, or taken by the socket.
+    spoke: Duration,
+    /// When the last ping frame was sent.
+    pinged: Duration,
+}
+
+/// What is due.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A WebSocket ping frame.
+    PingFrame,
+    /// A `Ping` message.
+    PingMessage,
+    /// The client is gone.
+    Silence,
+}
+
+impl Liveness {
+    pub fn new(now: Duration) -> Self {
+        Self {
+            heard: now,
+            spoke: now,
+            pinged: now,
+        }
+    }
+
+    pub fn heard(&mut self, now: Duration) {
+        self.heard = now;
+    }
+
+    pub fn spoke(&mut self, now: Duration) {
+        self.spoke = now;
+    }
+
+    /// The next thing that is due, if `now` it is. `is_drained`: behind messages that the socket has not taken, a
+    /// ping would be of no use, and they would pile up.
+    pub fn poll(&mut self, now: Duration, is_drained: bool, limits: &Limits) -> Option<Due> {
+        if now >= self.heard + limits.client_silence {
+            return Some(Due::Silence);
+        }
+        if !is_drained {
+            return None;
+        }
+        if now >= self.spoke + limits.ping_message_silence {
+            self.spoke = now;
+            return Some(Due::PingMessage);
+        }
+        if now >= self.pinged + limits.ping_frame_period {
+            self.pinged = now;
+            return Some(Due::PingFrame);
+        }
+        None
+    }
+
+    /// When something will be due.
+    pub fn next_timeout(&self, is_drained: bool, limits: &Limits) -> Duration {
+        let silence = self.heard + limits.client_silence;
+        if !is_drained {
+            return silence;
+        }
+        silence
+            .min(self.spoke + limits.ping_message_silence)
+            .min(self.pinged + limits.ping_frame_period)
+    }
+
+    /// The error of a client that is gone.
+    pub fn silence_error(limits: &Limits) -> Error {
+        Error::new(
+            ErrorClass::ClientDisconnect,
+            "InactiveClient",
+            format!("no sign of life for {:?}", limits.client_silence),
+        )
+    }
+}

@@ -1,0 +1,75 @@
+//! Effects on their way to the driver, and messages on their way to the client.
+
+use std::collections::VecDeque;
+
+use super::io::Effect;
+
+/// What a message counts as until the socket has taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The whole transition, or its last chunk.
+    Transition,
+    /// Any chunk but the last.
+    Chunk,
+    Response,
+    Other,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    effects: VecDeque<Effect>,
+    /// Messages that the socket has not taken, oldest first.
+    unsent: VecDeque<(Kind, usize)>,
+    unsent_transitions: usize,
+    unsent_response_bytes: usize,
+}
+
+impl Outbox {
+    pub fn push(&mut self, effect: Effect) {
+        debug_assert!(!matches!(effect, Effect::Send(_)), "messages are counted");
+        self.effects.push_back(effect);
+    }
+
+    pub fn send(&mut self, kind: Kind, text: String) {
+        self.unsent.push_back((kind, text.len()));
+        match kind {
+            Kind::Transition => self.unsent_transitions += 1,
+            Kind::Response => self.unsent_response_bytes += text.len(),
+            Kind::Chunk | Kind::Other => {}
+        }
+        self.effects.push_back(Effect::Send(text));
+    }
+
+    /// The socket has taken the oldest message.
+    pub fn sent(&mut self) {
+        match self.unsent.pop_front() {
+            Some((Kind::Transition, _)) => self.unsent_transitions -= 1,
+            Some((Kind::Response, bytes)) => self.unsent_response_bytes -= bytes,
+            Some((Kind::Chunk | Kind::Other, _)) => {}
+            None => debug_assert!(false, "more messages were taken than sent"),
+        }
+    }
+
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether the socket has taken everything.
+    pub fn is_drained(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    pub fn unsent_transitions(&self) -> usize {
+        self.unsent_transitions
+    }
+
+    pub fn unsent_response_bytes(&self) -> usize {
+        self.unsent_response_bytes
+    }
+
+    /// Drops all effects but messages: the session is over.
+    pub fn retain_messages(&mut self) {
+        self.effects
+            .retain(|effect| matches!(effect, Effect::Send(_)));
+    }
+}

@@ -1,0 +1,318 @@
+//! The queries that a client watches.
+//!
+//! Two states are kept apart. What the client asked for changes with each message. What is *active* changes only when
+//! a transition begins, so that a transition has one query set from beginning to end and the driver is never told
+//! about a query that it evaluates at that moment.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::client_message::{AddQuery, ModifyQuerySet, QuerySetModification};
+use super::outcome::{Fingerprint, QueryOutcome};
+use super::server_message::Modification;
+use super::{Limits, QueryId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::identity::Identity;
+
+/// What a query is, for as long as the client watches it.
+#[derive(Debug)]
+pub(super) struct QuerySpec {
+    pub path: Arc<str>,
+    pub args: Arc<str>,
+    pub component: Option<Arc<str>>,
+    journal: Option<Arc<str>>,
+}
+
+impl QuerySpec {
+    fn bytes(&self) -> usize {
+        self.path.len()
+            + self.args.len()
+            + self.component.as_deref().map_or(0, str::len)
+            + self.journal.as_deref().map_or(0, str::len)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ActiveQuery {
+    pub spec: Arc<QuerySpec>,
+    /// Of the last run, or of the client before the first one.
+    pub journal: Option<Arc<str>>,
+    /// It has no result that holds at the timestamp of the transition under way.
+    is_stale: bool,
+    /// The last result, until the client is told.
+    untold: Option<Arc<QueryOutcome>>,
+    /// The result that the client has.
+    told: Option<Fingerprint>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct QuerySet {
+    /// The version that the client's last message led to.
+    version: u32,
+    active: BTreeMap<QueryId, ActiveQuery>,
+    /// What the client asked for since the last transition began: a query, or none, for each id that changed.
+    changes: BTreeMap<QueryId, Option<Arc<QuerySpec>>>,
+    /// Queries that were removed and of which the client still has a result.
+    removed: BTreeSet<QueryId>,
+    /// Number and bytes of the queries that the client asked for.
+    count: usize,
+    bytes: usize,
+    /// Evaluation, while a transition is under way.
+    waiting: VecDeque<QueryId>,
+    running: BTreeSet<QueryId>,
+    /// Why evaluation cannot succeed; the first fault that lasts wins over transient ones.
+    fault: Option<Error>,
+}
+
+impl QuerySet {
+    /// The version that the client's last message led to.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Takes a message of the client's. After an error, the session is over.
+    pub fn modify(
+        &mut self,
+        message: ModifyQuerySet,
+        identity: &Identity,
+        limits: &Limits,
+    ) -> Result<()> {
+        if message.base_version != self.version {
+            return Err(base_version_mismatch(message.base_version, self.version));
+        }
+        if message.new_version <= message.base_version {
+            return Err(Error::bad_request(
+                "InvalidQuerySetVersion",
+                format!(
+                    "new version {} is not above base version {}",
+                    message.new_version, message.base_version
+                ),
+            ));
+        }
+        for modification in message.modifications {
+            match modification {
+                QuerySetModification::Add(query) => self.add(query, identity)?,
+                QuerySetModification::Remove(id) => self.remove(id)?,
+            }
+        }
+        self.version = message.new_version;
+        if self.count > limits.queries || self.bytes > limits.query_bytes {
+            return Err(Error::overloaded(
+                "TooManyQueries",
+                format!(
+                    "{} queries of {} bytes are watched; the limits are {} and {}",
+                    self.count, self.bytes, limits.queries, limits.query_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, id: QueryId) -> Option<&Arc<QuerySpec>> {
+        match self.changes.get(&id) {
+            Some(change) => change.as_ref(),
+            None => self.active.get(&id).map(|query| &query.spec),
+        }
+    }
+
+    fn add(&mut self, query: AddQuery, identity: &Identity) -> Result<()> {
+        if query.component_path.is_some() {
+            check_component_access(identity)?;
+        }
+        if self.wanted(query.query_id).is_some() {
+            return Err(Error::bad_request(
+                "DuplicateQueryId",
+                format!("query {} is already in the query set", query.query_id),
+            ));
+        }
+        let spec = QuerySpec {
+            path: query.udf_path.into(),
+            args: query.args,
+            component: query.component_path.map(Arc::from),
+            journal: query.journal.map(Arc::from),
+        };
+        self.count += 1;
+        self.bytes += spec.bytes();
+        self.changes.insert(query.query_id, Some(Arc::new(spec)));
+        Ok(())
+    }
+
+    fn remove(&mut self, id: QueryId) -> Result<()> {
+        let Some(spec) = self.wanted(id) else {
+            return Err(Error::bad_request(
+                "UnknownQueryId",
+                format!("query {id} is not in the query set"),
+            ));
+        };
+        self.bytes -= spec.bytes();
+        self.count -= 1;
+        if self.active.contains_key(&id) {
+            self.changes.insert(id, None);
+        } else {
+            self.changes.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Begins a transition: what the client asked for becomes active. Gives the queries that ceased to be.
+    pub fn activate(&mut self) -> Vec<QueryId> {
+        debug_assert!(!self.is_evaluating());
+        let mut unsubscribed = Vec::new();
+        for (id, change) in std::mem::take(&mut self.changes) {
+            if let Some(old) = self.active.remove(&id) {
+                unsubscribed.push(id);
+                if old.told.is_some() {
+                    self.removed.insert(id);
+                }
+            }
+            if let Some(spec) = change {
+                let query = ActiveQuery {
+                    journal: spec.journal.clone(),
+                    spec,
+                    is_stale: true,
+                    untold: None,
+                    told: None,
+                };
+                self.active.insert(id, query);
+            }
+        }
+        unsubscribed
+    }
+
+    /// Fails if the identity may not run one of the active queries at all.
+    pub fn check_access(&self, identity: &Identity) -> Result<()> {
+        let mut active = self.active.values();
+        if active.any(|query| query.spec.component.is_some()) {
+            check_component_access(identity)?;
+        }
+        Ok(())
+    }
+
+    /// Results of these queries no longer hold.
+    pub fn invalidate(&mut self, ids: impl IntoIterator<Item = QueryId>) {
+        for id in ids {
+            if let Some(query) = self.active.get_mut(&id) {
+                query.is_stale = true;
+            }
+        }
+    }
+
+    /// No result holds any longer.
+    pub fn invalidate_all(&mut self) {
+        self.active
+            .values_mut()
+            .for_each(|query| query.is_stale = true);
+    }
+
+    /// Starts evaluating what is stale. Gives the number of queries to evaluate.
+    pub fn start_evaluation(&mut self) -> usize {
+        debug_assert!(!self.is_evaluating() && self.fault.is_none());
+        let stale = self.active.iter().filter(|(_, query)| query.is_stale);
+        self.waiting = stale.map(|(id, _)| *id).collect();
+        self.waiting.len()
+    }
+
+    /// The next query to evaluate, if there is one and fewer than `concurrency` are being evaluated.
+    pub fn next_run(&mut self, concurrency: usize) -> Option<(QueryId, &ActiveQuery)> {
+        if self.running.len() >= concurrency {
+            return None;
+        }
+        let id = self.waiting.pop_front()?;
+        self.running.insert(id);
+        Some((id, &self.active[&id]))
+    }
+
+    /// Takes a result. Fails if the query is not being evaluated.
+    pub fn finish_run(&mut self, id: QueryId, result: Result<Arc<QueryOutcome>>) -> Result<()> {
+        if !self.running.remove(&id) {
+            return Err(Error::internal(format!(
+                "a result for query {id}, which is not being evaluated"
+            )));
+        }
+        match result {
+            Ok(outcome) => {
+                let query = self
+                    .active
+                    .get_mut(&id)
+                    .expect("queries stay active while a transition is under way");
+                query.journal = outcome.journal().cloned();
+                query.untold = Some(outcome);
+                query.is_stale = false;
+            }
+            Err(error) => {
+                self.waiting.clear();
+                if self.fault.as_ref().is_none_or(is_transient) {
+                    self.fault = Some(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether queries are being evaluated or wait for it.
+    pub fn is_evaluating(&self) -> bool {
+        !self.waiting.is_empty() || !self.running.is_empty()
+    }
+
+    /// Why the evaluation that ended has to be tried again or given up, if it has.
+    pub fn take_fault(&mut self) -> Option<Error> {
+        debug_assert!(!self.is_evaluating());
+        self.fault.take()
+    }
+
+    /// Ends a transition: all that the client has to be told, at most one modification per query. Results that the
+    /// client has already are left out.
+    pub fn tell(&mut self) -> Vec<Modification> {
+        let mut modifications = Vec::new();
+        for (id, query) in &mut self.active {
+            debug_assert!(!query.is_stale);
+            let Some(outcome) = query.untold.take() else {
+                continue;
+            };
+            if query.told.as_ref() != Some(outcome.fingerprint()) {
+                query.told = Some(*outcome.fingerprint());
+                modifications.push(Modification::Result(*id, outcome));
+            }
+        }
+        let removed = std::mem::take(&mut self.removed).into_iter();
+        modifications.extend(
+            removed
+                .filter(|id| !self.active.contains_key(id))
+                .map(Modification::Removed),
+        );
+        modifications
+    }
+
+    #[cfg(test)]
+    pub fn check_accounting(&self) {
+        let ids: BTreeSet<_> = self.active.keys().chain(self.changes.keys()).collect();
+        let wanted: Vec<_> = ids.into_iter().filter_map(|id| self.wanted(*id)).collect();
+        assert_eq!(self.count, wanted.len());
+        assert_eq!(self.bytes, wanted.iter().map(|s| s.bytes()).sum::<usize>());
+    }
+}
+
+/// Whether a later attempt may succeed without anybody's doing: then it is tried again instead of being shown.
+pub(super) fn is_transient(error: &Error) -> bool {
+    error.kind() == ErrorKind::Transient || error.class == crate::ErrorClass::Operational
+}
+
+/// The error of a client that lost count.
+pub(super) fn base_version_mismatch(sent: u32, expected: u32) -> Error {
+    Error::bad_request(
+        "BaseVersionMismatch",
+        format!("base version {sent} does not match {expected}"),
+    )
+}
+
+/// Fails unless the identity may call functions of components directly.
+pub(super) fn check_component_access(identity: &Identity) -> Result<()> {
+    if identity.is_admin() {
+        return Ok(());
+    }
+    Err(Error::new(
+        crate::ErrorClass::Forbidden,
+        "ComponentAccessDenied",
+        "only an admin may call functions of components",
+    ))
+}

@@ -1,0 +1,266 @@
+//! The making of transitions.
+//!
+//! One transition is under way at a time: the driver chooses a timestamp and says what it invalidates, the stale
+//! queries are evaluated at exactly that timestamp, and all that changed goes into one message. Whatever happens
+//! meanwhile is for the next transition. When the client does not keep up, none begins: states in between are skipped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::io::{Effect, Now, QueryRun};
+use super::outbox::Kind;
+use super::query_set::is_transient;
+use super::server_message::{self, StateVersion};
+use super::session::Session;
+use super::{QueryId, chunk};
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::timestamp::Timestamp;
+
+#[derive(Debug, Default)]
+pub(super) struct Transitions {
+    /// The client's view once it has received everything sent.
+    version: StateVersion,
+    phase: Phase,
+    /// The driver has told that some query's result no longer holds.
+    is_invalidated: bool,
+    /// Responses were sent that no transition has covered; it needs at least this timestamp.
+    owed: Option<Timestamp>,
+    /// On whose behalf the active queries were evaluated.
+    identity: Arc<Identity>,
+    retry: Option<Retry>,
+    /// Attempts that failed in a row.
+    failures: u32,
+    /// Counts transitions sent in chunks.
+    chunked: u64,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Idle,
+    /// The driver chooses a timestamp, at least `floor`.
+    Beginning { floor: Timestamp },
+    /// Stale queries are evaluated.
+    Evaluating(Attempt),
+    /// Waits for the outcome of a mutation, until the given time.
+    Holding(Attempt, Duration),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    end: StateVersion,
+    /// How many queries are evaluated.
+    evaluated: usize,
+    /// The mutation that ran when the timestamp was chosen: it may have committed within the transition.
+    mutation: Option<u64>,
+}
+
+/// A pause after a transient error.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Duration,
+    /// Versions of query set and identity that failed; others need not wait.
+    versions: (u32, u32),
+}
+
+impl Transitions {
+    /// The driver has told that some query's result no longer holds.
+    pub fn invalidated(&mut self) {
+        self.is_invalidated = true;
+    }
+
+    /// A response was sent that a transition at `ts` or later has to follow.
+    pub fn owe(&mut self, ts: Timestamp) {
+        self.owed = self.owed.max(Some(ts));
+    }
+}
+
+impl Session {
+    /// Takes the timestamp of a transition.
+    pub(super) fn transition_begun(
+        &mut self,
+        now: Now,
+        ts: Timestamp,
+        invalidated: Vec<QueryId>,
+    ) -> Result<()> {
+        let Phase::Beginning { floor } = self.transitions.phase else {
+            return Err(Error::internal("no transition was to begin"));
+        };
+        if ts < floor {
+            return Err(Error::internal(format!(
+                "the client has seen {floor:?}, a transition to {ts:?} would go back"
+            )));
+        }
+        self.identity.check_current(now.wall)?;
+        for id in self.queries.activate() {
+            self.outbox.push(Effect::Unsubscribe(id));
+        }
+        self.queries.check_access(&self.identity)?;
+        self.queries.invalidate(invalidated);
+        if !self.identity.is_equivalent(&self.transitions.identity) {
+            self.queries.invalidate_all();
+        }
+        self.transitions.identity = Arc::clone(&self.identity);
+        self.transitions.phase = Phase::Evaluating(Attempt {
+            end: StateVersion {
+                query_set: self.queries.version(),
+                identity: self.identity_version,
+                ts,
+            },
+            evaluated: self.queries.start_evaluation(),
+            mutation: self.requests.running_mutation().map(|m| m.serial),
+        });
+        Ok(())
+    }
+
+    /// Moves on as far as possible.
+    pub(super) fn advance_transition(&mut self, now: Now) -> Result<()> {
+        if let Phase::Evaluating(attempt) = self.transitions.phase {
+            self.evaluate(&attempt);
+            if !self.queries.is_evaluating() {
+                self.evaluated(now, attempt)?;
+            }
+        }
+        if let Phase::Holding(attempt, until) = self.transitions.phase
+            && (now.monotonic >= until || !self.may_commit_within(&attempt))
+        {
+            self.send_transition(now, attempt);
+        }
+        if matches!(self.transitions.phase, Phase::Idle)
+            && self.transition_is_due()
+            && self.transition_may_begin(now)
+        {
+            self.transitions.is_invalidated = false;
+            self.transitions.retry = None;
+            let floor = self.transitions.version.ts;
+            self.transitions.phase = Phase::Beginning {
+                floor: self.transitions.owed.map_or(floor, |ts| ts.max(floor)),
+            };
+            self.outbox.push(Effect::BeginTransition);
+        }
+        Ok(())
+    }
+
+    /// When [`advance_transition`](Self::advance_transition) can move on by time alone.
+    pub(super) fn transition_timeout(&self) -> Option<Duration> {
+        match (&self.transitions.phase, self.transitions.retry) {
+            (Phase::Holding(_, until), _) => Some(*until),
+            (Phase::Idle, Some(retry)) if self.client_keeps_up() => Some(retry.at),
+            _ => None,
+        }
+    }
+
+    fn versions(&self) -> (u32, u32) {
+        (self.queries.version(), self.identity_version)
+    }
+
+    fn transition_is_due(&self) -> bool {
+        let StateVersion {
+            query_set,
+            identity,
+            ..
+        } = self.transitions.version;
+        self.transitions.is_invalidated
+            || self.transitions.owed.is_some()
+            || self.versions() != (query_set, identity)
+    }
+
+    fn transition_may_begin(&self, now: Now) -> bool {
+        let pauses = self
+            .transitions
+            .retry
+            .is_some_and(|retry| now.monotonic < retry.at && self.versions() == retry.versions);
+        !pauses && self.client_keeps_up()
+    }
+
+    fn client_keeps_up(&self) -> bool {
+        self.outbox.unsent_transitions() < self.config.limits.unsent_transitions
+    }
+
+    fn evaluate(&mut self, attempt: &Attempt) {
+        let concurrency = self.config.limits.running_queries;
+        while let Some((query_id, query)) = self.queries.next_run(concurrency) {
+            self.outbox.push(Effect::RunQuery(QueryRun {
+                query_id,
+                ts: attempt.end.ts,
+                path: Arc::clone(&query.spec.path),
+                args: Arc::clone(&query.spec.args),
+                component: query.spec.component.clone(),
+                journal: query.journal.clone(),
+                identity: Arc::clone(&self.transitions.identity),
+            }));
+        }
+    }
+
+    fn evaluated(&mut self, now: Now, attempt: Attempt) -> Result<()> {
+        if let Some(error) = self.queries.take_fault() {
+            if !is_transient(&error) {
+                return Err(error);
+            }
+            let (first, longest) = self.config.limits.retry_backoff;
+            let factor = 1 << self.transitions.failures.min(30);
+            self.transitions.failures += 1;
+            self.transitions.retry = Some(Retry {
+                at: now.monotonic + first.saturating_mul(factor).min(longest),
+                versions: (attempt.end.query_set, attempt.end.identity),
+            });
+            self.transitions.is_invalidated = true;
+            self.transitions.phase = Phase::Idle;
+            return Ok(());
+        }
+        self.transitions.failures = 0;
+        if self.may_commit_within(&attempt) {
+            let until = now.monotonic + self.config.limits.mutation_hold;
+            self.transitions.phase = Phase::Holding(attempt, until);
+        } else {
+            self.send_transition(now, attempt);
+        }
+        Ok(())
+    }
+
+    /// Whether a mutation runs that may have committed before the transition's timestamp was chosen. One that
+    /// started later commits later.
+    fn may_commit_within(&self, attempt: &Attempt) -> bool {
+        let running = self.requests.running_mutation();
+        attempt.mutation.is_some() && running.map(|m| m.serial) == attempt.mutation
+    }
+
+    fn send_transition(&mut self, now: Now, attempt: Attempt) {
+        self.transitions.phase = Phase::Idle;
+        let start = self.transitions.version;
+        let end = attempt.end;
+        assert!(
+            start.ts <= end.ts
+                && start.query_set <= end.query_set
+                && start.identity <= end.identity,
+            "versions never go back: {start:?} to {end:?}"
+        );
+        let modifications = self.queries.tell();
+        let only_time_moved = modifications.is_empty()
+            && attempt.evaluated == 0
+            && (start.query_set, start.identity) == (end.query_set, end.identity);
+        if only_time_moved && self.transitions.owed.is_none() {
+            return;
+        }
+        let clock = self.clock_skew.map(|skew| (skew, now.wall));
+        let text = server_message::transition(start, end, &modifications, clock);
+        let chunk_bytes = self.config.limits.chunk_bytes;
+        if text.len() > chunk_bytes && self.config.client.assembles_chunks() {
+            let id = format!("t-{}", self.transitions.chunked);
+            self.transitions.chunked += 1;
+            let mut chunks = chunk::split(&text, chunk_bytes, &id);
+            let last = chunks.pop().expect("a transition is not empty");
+            for chunk in chunks {
+                self.send(now, Kind::Chunk, chunk);
+            }
+            self.send(now, Kind::Transition, last);
+        } else {
+            self.send(now, Kind::Transition, text);
+        }
+        self.transitions.version = end;
+        if self.transitions.owed.is_some_and(|ts| ts <= end.ts) {
+            self.transitions.owed = None;
+        }
+    }
+}
