@@ -48,7 +48,7 @@ pub enum Input {
         /// The database's latest timestamp at some time since the effect was handed out: not below that of any
         /// transition, or of any mutation outcome that was fed before.
         ts: Timestamp,
-        /// Queries whose last result no longer holds at `ts`. A result of any other query that was delivered by
+        /// Queries whose last result no longer holds at `ts`; it may name more. A result of any other query that was delivered by
         /// [`QueryDone`](Input::QueryDone) and not unsubscribed since then is the result at `ts`, too.
         invalidated: Vec<QueryId>,
     },

@@ -16,6 +16,8 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub struct Unsettled {
     pub message: Json,
+    /// Who the client was whenever it was sent.
+    users: BTreeSet<Option<u8>>,
     /// Settles at a transition to this timestamp.
     answered: Option<Timestamp>,
 }
@@ -107,6 +109,7 @@ impl Client {
         messages.push(self.modify(adds));
         for (id, mutation) in &mut self.mutations {
             mutation.answered = None;
+            mutation.users.insert(self.user);
             self.awaited.push_back(*id);
             messages.push(mutation.message.clone());
         }
@@ -153,6 +156,7 @@ impl Client {
             json!({"type": "Mutation", "requestId": id, "udfPath": path, "args": [{"key": key}]});
         let unsettled = Unsettled {
             message: message.clone(),
+            users: BTreeSet::from([self.user]),
             answered: None,
         };
         self.mutations.insert(id, unsettled);
@@ -202,6 +206,7 @@ impl Client {
                     let commit = &database.commits[&(self.session_id.clone(), request_id)];
                     assert_eq!(ts, Some(commit.ts), "the original timestamp");
                     assert_eq!(result, json!(commit.value));
+                    assert!(mutation.users.contains(&commit.user));
                     mutation.answered = ts;
                     self.max_observed = self.max_observed.max(ts);
                 } else {

@@ -248,6 +248,23 @@ fn transient_errors_are_tried_again_later_and_later() {
 }
 
 #[test]
+fn an_invalidated_query_that_could_not_run_is_not_forgotten() {
+    let mut rig = Rig::new();
+    rig.subscribe(50);
+    rig.feed(Input::Invalidated);
+    rig.begin(60, &[0]);
+    rig.run();
+    rig.finish(0, Err(Error::overloaded("Busy", "")));
+    rig.pass(Duration::from_millis(500));
+    rig.begin(60, &[]);
+    rig.run();
+    rig.answer(0, "1.0");
+    let expected = vec![updated(0, json!(1.0))];
+    assert_eq!(rig.transition(), (version(1, 0, 60), expected));
+    rig.quiet();
+}
+
+#[test]
 fn the_longest_pause_is_ten_minutes() {
     let mut rig = Rig::new();
     rig.modify(0, json!([add(0)]));

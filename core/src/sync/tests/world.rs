@@ -41,6 +41,8 @@ impl Watched {
 pub struct Commit {
     pub ts: Timestamp,
     pub value: u64,
+    /// On whose behalf.
+    pub user: Option<u8>,
     /// The client's connection that ran it, and when it became visible.
     pub connection: u32,
     pub at: Duration,
@@ -301,14 +303,9 @@ impl World {
             self.faults -= 1;
             return Err(Error::overloaded("Busy", ""));
         }
-        let name = match &*run.identity {
-            Identity::Anonymous => None,
-            identity => identity.user().map(|user| {
-                let identifier = user.token_identifier();
-                identifier.trim_start_matches("t|").parse().unwrap()
-            }),
-        };
-        let value = self.database.expected(watched, run.ts, name);
+        let value = self
+            .database
+            .expected(watched, run.ts, user_of(&run.identity));
         Ok(match value.get("failed") {
             None => QueryOutcome::success(&value.to_string(), &[], Some(&journal)),
             Some(text) => {
@@ -338,6 +335,7 @@ impl World {
                     let commit = Commit {
                         ts: self.database.latest,
                         value: self.database.value(key, self.database.latest),
+                        user: user_of(&request.identity),
                         // One that writes nothing may belong to a transition that was sent before.
                         connection: if request.path == "read" {
                             u32::MAX
@@ -385,7 +383,8 @@ impl World {
     /// Works and waits until nothing is left to do, then compares everything.
     pub fn settle(&mut self) {
         self.faults = 0;
-        for _ in 0..30 {
+        // Longer than the longest pause after failures.
+        for _ in 0..35 {
             let mut left = 100_000;
             while self.has_work() || self.is_closing {
                 self.work(left);
@@ -393,10 +392,15 @@ impl World {
                 left -= 1;
                 assert!(left > 0, "no end of work");
             }
-            self.pass(Duration::from_secs(1));
+            self.pass(Duration::from_secs(20));
         }
         self.client.check_settled(&self.database);
     }
+}
+
+fn user_of(identity: &Identity) -> Option<u8> {
+    let identifier = identity.user()?.token_identifier();
+    Some(identifier.trim_start_matches("t|").parse().unwrap())
 }
 
 fn session(limits: &Limits, now: Duration) -> Session {
