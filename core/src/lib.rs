@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod commit;
+pub mod deploy;
 pub mod driver;
 pub mod engine;
 pub mod error;

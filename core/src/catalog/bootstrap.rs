@@ -80,16 +80,22 @@ const SYSTEM_TABLES: &[SystemTable] = &[
         indexes: &[],
         in_catalog: true,
     },
-    // The modules of the live deployment.
+    // Sources of the modules of the live deployment and of the push under way, which name them by id.
     SystemTable {
         name: "_modules",
-        indexes: &[("by_path", &["path"])],
+        indexes: &[],
         in_catalog: false,
     },
     // Results of mutations by session and request, so that a resent mutation is not run twice. The document id is
     // derived from both, which makes `by_id` the only index needed.
     SystemTable {
         name: "_session_requests",
+        indexes: &[],
+        in_catalog: false,
+    },
+    // At most one document: the deployment that a push has brought and that is not live yet.
+    SystemTable {
+        name: "_pushes",
         indexes: &[],
         in_catalog: false,
     },

@@ -6,10 +6,12 @@
 
 mod backend;
 mod database;
+mod deployment;
 mod subscription;
 
 pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
 pub use database::{CommitError, Database};
+pub use deployment::{Deployments, load_deployment};
 pub use subscription::{Subscription, Watcher};
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) struct ThreadRuntime {
 }
 
 impl ThreadRuntime {
-    pub(crate) fn new() -> RuntimeHandle {
+    pub(crate) fn handle() -> RuntimeHandle {
         Arc::new(Self {
             begun: Instant::now(),
             entropy: AtomicU64::new(1),

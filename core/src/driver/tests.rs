@@ -12,7 +12,7 @@ use crate::value::{DocumentId, Object, Value};
 
 async fn open(persistence: &Arc<MemoryPersistence>) -> Database {
     let persistence: Arc<dyn Persistence> = persistence.clone();
-    Database::open(ThreadRuntime::new(), persistence)
+    Database::open(ThreadRuntime::handle(), persistence)
         .await
         .unwrap()
 }
