@@ -16,6 +16,13 @@ use rusqlite::{Connection, params};
 const DURATION: Duration = Duration::from_secs(3);
 const DOCUMENT_BYTES: usize = 200;
 
+/// The order in which keys arrive: the greatest factor, since each random key touches a page of its own.
+#[derive(Clone, Copy, Debug)]
+enum Keys {
+    Ascending,
+    Random,
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map_or_else(
         || std::env::temp_dir().join(format!("write_rate-{}", std::process::id())),
@@ -23,17 +30,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     std::fs::create_dir_all(&folder)?;
     println!("transactions/s of one document of {DOCUMENT_BYTES} bytes with two index entries");
-    println!(
-        "{:>8} {:>10} {:>10} {:>6}",
-        "batch", "adapter", "rusqlite", "ratio"
-    );
-    for batch in [1, 16, 64, 256] {
-        let adapter = adapter(&folder.join(format!("adapter-{batch}.db")), batch)?;
-        let plain = plain(&folder.join(format!("plain-{batch}.db")), batch)?;
+    for keys in [Keys::Ascending, Keys::Random] {
+        println!("{keys:?} keys");
         println!(
-            "{batch:>8} {adapter:>10.0} {plain:>10.0} {:>6.2}",
-            adapter / plain
+            "{:>8} {:>10} {:>10} {:>6}",
+            "batch", "adapter", "rusqlite", "ratio"
         );
+        for batch in [1, 16, 64, 256] {
+            let adapter = adapter(
+                &folder.join(format!("adapter-{keys:?}-{batch}.db")),
+                keys,
+                batch,
+            )?;
+            let plain = plain(
+                &folder.join(format!("plain-{keys:?}-{batch}.db")),
+                keys,
+                batch,
+            )?;
+            println!(
+                "{batch:>8} {adapter:>10.0} {plain:>10.0} {:>6.2}",
+                adapter / plain
+            );
+        }
     }
     std::fs::remove_dir_all(&folder)?;
     Ok(())
@@ -41,13 +59,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Runs `write` for [`DURATION`] on ever new batches; gives revisions per second.
 fn measure(
+    keys: Keys,
     batch: u64,
     mut write: impl FnMut(Vec<Revision>) -> Result<(), Box<dyn Error>>,
 ) -> Result<f64, Box<dyn Error>> {
     let mut ts = 0;
     let mut spent = Duration::ZERO;
     while spent < DURATION {
-        let revisions: Vec<_> = (ts..ts + batch).map(revision).collect();
+        let revisions: Vec<_> = (ts..ts + batch).map(|n| revision(n, keys)).collect();
         ts += batch;
         let start = Instant::now();
         write(revisions)?;
@@ -56,12 +75,18 @@ fn measure(
     Ok(ts as f64 / spent.as_secs_f64())
 }
 
-/// A document that was not there before: a random id and a random key in a second index.
-fn revision(n: u64) -> Revision {
-    let random = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// A document that was not there before, with keys in two indexes: its id, and a field and the id.
+fn revision(n: u64, keys: Keys) -> Revision {
+    let (start_of_id, field) = match keys {
+        Keys::Ascending => (n, n),
+        Keys::Random => {
+            let random = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (random, random.rotate_left(29))
+        }
+    };
     let mut id = [0x5a; 16];
-    id[..8].copy_from_slice(&random.to_be_bytes());
-    let field = random.rotate_left(29).to_be_bytes();
+    id[..8].copy_from_slice(&start_of_id.to_be_bytes());
+    let field = field.to_be_bytes();
     Revision {
         ts: Timestamp(1_700_000_000_000_000_000 + n * 1_000),
         table: TableId(1),
@@ -80,12 +105,14 @@ fn revision(n: u64) -> Revision {
     }
 }
 
-fn adapter(path: &Path, batch: u64) -> Result<f64, Box<dyn Error>> {
+fn adapter(path: &Path, keys: Keys, batch: u64) -> Result<f64, Box<dyn Error>> {
     let store = SqlitePersistence::open(SqliteOptions::new(path))?;
-    measure(batch, |revisions| Ok(block_on(store.write(revisions))?))
+    measure(keys, batch, |revisions| {
+        Ok(block_on(store.write(revisions))?)
+    })
 }
 
-fn plain(path: &Path, batch: u64) -> Result<f64, Box<dyn Error>> {
+fn plain(path: &Path, keys: Keys, batch: u64) -> Result<f64, Box<dyn Error>> {
     let mut connection = Connection::open(path)?;
     connection.execute_batch(
         "PRAGMA journal_mode = wal; PRAGMA synchronous = full;
@@ -94,7 +121,7 @@ fn plain(path: &Path, batch: u64) -> Result<f64, Box<dyn Error>> {
          CREATE TABLE entries (index_id INTEGER, key BLOB, ts INTEGER, seq INTEGER,
              PRIMARY KEY (index_id, key, ts)) WITHOUT ROWID;",
     )?;
-    measure(batch, |revisions| {
+    measure(keys, batch, |revisions| {
         let transaction = connection.transaction()?;
         {
             let mut log = transaction

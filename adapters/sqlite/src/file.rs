@@ -17,6 +17,9 @@ use crate::options::Synchronous;
 const WRITER_CACHE_KIB: i64 = 64 << 10;
 /// Page cache of each reading connection. What it misses, the operating system's cache mostly has.
 const READER_CACHE_KIB: i64 = 8 << 10;
+/// The write-ahead log is moved into the file when it has so many pages (16 MiB). Keys in random order touch the same
+/// pages again and again: with more pages per move fewer are written in all, but each move holds up writes longer.
+const WAL_PAGES_MAX: i64 = 4_096;
 /// After a burst the write-ahead log is cut back to this.
 const WAL_BYTES_KEPT: i64 = 64 << 20;
 /// How long a connection waits for a lock that SQLite holds for moments, as when a log is recovered.
@@ -34,12 +37,7 @@ impl DatabaseFile {
     /// Locks the database, creates it if it does not exist, refuses it if it is damaged or too new, and brings an
     /// older layout up to date.
     pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Self> {
-        // SQLite gives meaning to names that begin with "file:"; absolute ones cannot.
-        let path = std::path::absolute(path).map_err(|error| unavailable(path, &error))?;
-        let folder = path.parent().ok_or_else(|| {
-            Error::bad_request("BadPersistenceUrl", format!("{path:?} is not a file name"))
-        })?;
-        create_folder(folder).map_err(|error| unavailable(folder, &error))?;
+        let path = canonical(path)?;
         let lock = lock(&path)?;
         let file = Self {
             path,
@@ -65,6 +63,7 @@ impl DatabaseFile {
             Synchronous::Normal => "normal",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
         connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         Ok(connection)
@@ -219,6 +218,23 @@ fn lock(path: &Path) -> Result<File> {
         )),
         Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
     }
+}
+
+/// The one name of a database, whatever links lead to it, since the lock goes by name; creates its folder.
+///
+/// It is absolute: SQLite gives meaning to names that begin with "file:".
+fn canonical(path: &Path) -> Result<PathBuf> {
+    if let Ok(path) = fs::canonicalize(path) {
+        return Ok(path);
+    }
+    let path = std::path::absolute(path).map_err(|error| unavailable(path, &error))?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        let error = format!("{} is not the name of a file", path.display());
+        return Err(Error::bad_request("BadPersistenceUrl", error));
+    };
+    create_folder(folder).map_err(|error| unavailable(folder, &error))?;
+    let folder = fs::canonicalize(folder).map_err(|error| unavailable(folder, &error))?;
+    Ok(folder.join(name))
 }
 
 /// Creates a folder and its parents, durably.

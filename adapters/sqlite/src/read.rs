@@ -31,8 +31,12 @@ fn snapshot<T>(connection: &Connection, body: impl FnOnce() -> Result<T>) -> Res
     };
     run("BEGIN")?;
     let result = body();
-    // It was only reading: there is nothing to lose either way.
-    run("ROLLBACK").and(result)
+    // After some errors SQLite has ended it already.
+    if !connection.is_autocommit() {
+        let ended = run("ROLLBACK");
+        return result.and_then(|value| ended.map(|()| value));
+    }
+    result
 }
 
 /// [`Persistence::read_index`](concave_core::persistence::Persistence::read_index).

@@ -38,6 +38,12 @@ fn one_server_at_a_time() {
     let store = SqlitePersistence::open(SqliteOptions::new(&path)).unwrap();
     let error = refused(&path, "DatabaseLocked");
     assert!(error.message.contains("Stop that server"));
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let by_link = SqlitePersistence::open(SqliteOptions::new(&link))
+        .err()
+        .unwrap();
+    assert_eq!(by_link, error);
     block_on(store.write(transaction(1, 10))).unwrap();
     drop(store);
     let store = SqlitePersistence::open(SqliteOptions::new(&path)).unwrap();
