@@ -308,7 +308,7 @@ pub(super) async fn reads_beside_writes(mut subject: Subject) {
             .collect()
     };
     subject.write(batch(1)).await;
-    for ts in 2..30 {
+    for ts in 2..20 {
         let at = Timestamp(ts - 1);
         let read = |order, limit| IndexRead {
             index: INDEX,
@@ -324,12 +324,11 @@ pub(super) async fn reads_beside_writes(mut subject: Subject) {
         }));
         let (written, pages) = futures_util::join!(write, reads);
         written.expect("write");
+        let expected = [Order::Ascending, Order::Descending]
+            .map(|order| subject.model.rows(INDEX, &KeyRange::all(), order, at));
         for (n, page) in pages.into_iter().enumerate() {
             let page = page.expect("read_index");
-            let order = [Order::Ascending, Order::Descending][n % 2];
-            let mut expected = subject.model.rows(INDEX, &KeyRange::all(), order, at);
-            expected.truncate(page.rows.len());
-            assert!(!page.rows.is_empty() && page.rows == expected);
+            assert!(!page.rows.is_empty() && expected[n % 2].starts_with(&page.rows));
         }
         subject.model.write(&batch(ts));
         subject
@@ -337,7 +336,7 @@ pub(super) async fn reads_beside_writes(mut subject: Subject) {
             .await;
         subject.check_max_ts().await;
     }
-    subject.check_log(Timestamp(20), 250).await;
+    subject.check_log(Timestamp(10), 250).await;
 }
 
 pub(super) async fn globals(subject: Subject) {
