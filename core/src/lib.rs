@@ -15,6 +15,7 @@ pub mod error;
 pub mod identity;
 pub mod key;
 pub mod persistence;
+pub mod query;
 pub mod request_id;
 pub mod runtime;
 pub mod schema;
