@@ -4,10 +4,25 @@
 
   const web = __web;
   const lazy = {
+    async_context: ["AsyncLocalStorage", "AsyncResource"],
+    blob: ["Blob", "File"],
+    body: ["Request", "Response"],
+    clone: ["structuredClone"],
+    events: ["AbortController", "AbortSignal", "CustomEvent", "Event", "EventTarget"],
+    fetch: ["fetch"],
+    form_data: ["FormData"],
+    headers: ["Headers"],
     performance: [
       "Performance", "PerformanceEntry", "PerformanceMark", "PerformanceMeasure", "performance",
     ],
+    streams: [
+      "ByteLengthQueuingStrategy", "CountQueuingStrategy", "ReadableByteStreamController", "ReadableStream",
+      "ReadableStreamBYOBReader", "ReadableStreamBYOBRequest", "ReadableStreamDefaultController",
+      "ReadableStreamDefaultReader", "TransformStream", "TransformStreamDefaultController", "WritableStream",
+      "WritableStreamDefaultController", "WritableStreamDefaultWriter",
+    ],
     text: ["TextDecoder", "TextEncoder", "atob", "btoa"],
+    text_streams: ["TextDecoderStream", "TextEncoderStream"],
     url: ["URL", "URLSearchParams"],
   };
   for (const [part, names] of Object.entries(lazy)) {
@@ -15,5 +30,5 @@
   }
   web.expose("DOMException", web.DOMException);
   web.expose("self", web.global);
-  for (const name of ["__host", "__asyncHost", "__syncHost", "__promiseHooks", "__web"]) delete web.global[name];
+  for (const name of ["__host", "__asyncHost", "__syncHost", "__web"]) delete web.global[name];
 })();

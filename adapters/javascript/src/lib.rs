@@ -17,15 +17,13 @@
 //! | `__host(op, ...args)` | calls [`HostState::call`]. Arguments and result are [`HostValue`]s. A [`HostError`] is thrown as the built-in error class of its name, otherwise as an `Error` with that `name`; a fatal one ends the call and cannot be caught |
 //! | `__asyncHost(op, argsJson)` | issues an asynchronous system call; gives a promise of the answer's JSON text |
 //! | `__syncHost(op, argsJson)` | makes a synchronous system call; gives the answer's JSON text |
-//!
-//! Optionally a fourth, `__promiseHooks(init, before, after)`, which makes `AsyncLocalStorage` follow `await`; see
-//! `js/async_context.js`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod console;
+mod form;
 mod host;
 mod prelude;
 mod text;

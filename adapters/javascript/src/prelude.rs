@@ -42,10 +42,27 @@ const SCRIPTS: &[(&str, &str)] = &[
 ];
 
 const LAZY: &[(&str, &str)] = &[
+    lazy!("async_context"),
+    lazy!("blob"),
+    lazy!("body"),
+    lazy!("clone"),
+    lazy!("events"),
+    lazy!("fetch"),
+    lazy!("form_data"),
+    lazy!("headers"),
     lazy!("performance"),
+    ("streams", STREAMS),
     lazy!("text"),
+    lazy!("text_streams"),
     lazy!("url"),
 ];
+
+/// The vendored script assigns to `exports`, in the manner of CommonJS.
+const STREAMS: &str = concat!(
+    "(function () { const exports = {}, module = { exports };\n",
+    include_str!("../js/vendor/web_streams.js"),
+    "\nreturn exports; })"
+);
 
 /// The scripts to evaluate, in order, in the global scope of a fresh world: file name and source.
 ///

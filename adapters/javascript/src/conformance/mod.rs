@@ -4,10 +4,14 @@
 //! tests with the functions of `js/tests/harness.js`; it runs in a fresh world, asynchronous system calls are answered
 //! here, and each failed test is reported by name.
 
-use concave_core::Timestamp;
-use concave_core::engine::{LogLine, Observed, SystemError, SystemResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use concave_core::Timestamp;
+use concave_core::engine::{LogLine, Observed, SystemError, SystemResult};
+use serde_json::{Value as Json, json};
 
 use crate::{HostInputs, Phase};
 
@@ -45,10 +49,17 @@ macro_rules! suites {
 
 /// Name, phase to run in, source.
 const SUITES: &[(&str, Phase, &str)] = suites! {
+    "async_context": Action,
+    "bodies": Action,
+    "clone": Query,
     "console": Query,
     "deterministic": Query,
     "encoding": Query,
+    "events": Action,
+    "fetch": Action,
     "import": Import,
+    "messages": Query,
+    "streams": Query,
     "time": Action,
     "url": Query,
 };
@@ -103,10 +114,45 @@ fn run_suite(engine: &dyn EvalEngine, phase: Phase, source: &str) -> Vec<String>
     }
 }
 
-/// A small world: sleeping takes no time; see `js/tests/fetch.js` for what the network holds.
-fn answer(op: &str, _args: &str) -> SystemResult {
+/// A small world: sleeping takes no time, and the network holds what `js/tests/fetch.js` says.
+fn answer(op: &str, args: &str) -> SystemResult {
     match op {
         "host/sleep" => Ok("null".to_owned()),
+        "host/fetch" => serde_json::from_str(args)
+            .map_err(|error| SystemError::new(error.to_string()))
+            .and_then(exchange),
         _ => Err(SystemError::new(format!("no such operation: {op}"))),
+    }
+}
+
+/// A host whose paths are `/echo` (answers with the request as JSON), `/redirect/<status>/<location>`, `/empty`; other
+/// hosts do not exist.
+fn exchange(request: Json) -> SystemResult {
+    let url = request["url"].as_str().unwrap_or_default();
+    let path = ["http://here/", "https://there/"]
+        .iter()
+        .find_map(|origin| url.strip_prefix(origin))
+        .ok_or_else(|| SystemError::new(format!("cannot connect to {url}")))?;
+    let answer = |status: u16, headers: Json, body: &str| {
+        Ok(json!({
+            "status": status, "statusText": "Text", "headers": headers, "body": STANDARD.encode(body), "url": url,
+        })
+        .to_string())
+    };
+    let mut segments = path.splitn(3, '/');
+    match (segments.next(), segments.next(), segments.next()) {
+        (Some("redirect"), Some(status), Some(location)) => {
+            let status = status.parse().unwrap_or(302);
+            answer(status, json!([["location", location]]), "")
+        }
+        (Some("empty"), ..) => answer(204, json!([]), ""),
+        _ => {
+            let headers = json!([
+                ["content-type", "application/json"],
+                ["set-cookie", "a=1"],
+                ["set-cookie", "b=2"]
+            ]);
+            answer(200, headers, &request.to_string())
+        }
     }
 }
