@@ -263,6 +263,30 @@ pub struct LogLine {
     pub system_code: Option<String>,
 }
 
+impl LogLine {
+    /// Reads back the `[LEVEL] text` form, as one message.
+    pub fn parse(text: &str) -> Self {
+        let (level, message) = match text
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once("] "))
+        {
+            Some(("DEBUG", message)) => (LogLevel::Debug, message),
+            Some(("ERROR", message)) => (LogLevel::Error, message),
+            Some(("WARN", message)) => (LogLevel::Warn, message),
+            Some(("INFO", message)) => (LogLevel::Info, message),
+            Some(("LOG", message)) => (LogLevel::Log, message),
+            _ => (LogLevel::Log, text),
+        };
+        Self {
+            level,
+            messages: vec![message.to_owned()],
+            is_truncated: false,
+            timestamp: Timestamp::ZERO,
+            system_code: None,
+        }
+    }
+}
+
 impl std::fmt::Display for LogLine {
     /// `[LEVEL] text`, as clients parse it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

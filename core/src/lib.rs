@@ -12,6 +12,7 @@ pub mod deploy;
 pub mod driver;
 pub mod engine;
 pub mod error;
+pub mod function;
 pub mod identity;
 pub mod key;
 pub mod persistence;

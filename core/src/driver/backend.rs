@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
 
-use super::Database;
-use crate::engine::{FunctionEngine, LogLine};
+use super::{CallContext, Database, Functions};
+use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::persistence::Persistence;
+use crate::query::CursorKey;
 use crate::request_id::RequestId;
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
-use crate::value::Value;
+use crate::transaction::Snapshot;
+use crate::value::{FunctionPath, Value};
 
 /// Settings of a deployment.
 #[derive(Clone, Debug)]
@@ -29,6 +32,17 @@ pub struct BackendConfig {
     pub redact: bool,
 }
 
+impl BackendConfig {
+    /// A secret for one purpose, from which neither the instance secret nor any other purpose's can be found.
+    pub fn derive_secret(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.instance_secret)
+            .chain_update(purpose)
+            .finalize()
+            .into()
+    }
+}
+
 /// Who calls, and as what the call is known.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -36,6 +50,12 @@ pub struct Caller {
     pub identity: Identity,
     /// Names the request in errors and logs.
     pub request_id: RequestId,
+}
+
+impl Caller {
+    fn context(&self) -> CallContext {
+        CallContext::new(self.identity.clone(), self.request_id.clone())
+    }
 }
 
 /// How a function call ended, for a client.
@@ -69,13 +89,10 @@ pub trait HttpClient: Send + Sync + 'static {
 
 /// A running deployment.
 pub struct Backend {
-    database: Database,
-    engine: Arc<dyn FunctionEngine>,
-    http: Arc<dyn HttpClient>,
+    functions: Functions,
     config: BackendConfig,
 }
 
-#[allow(unused_variables)]
 impl Backend {
     /// Opens the deployment stored in `persistence`.
     ///
@@ -89,12 +106,17 @@ impl Backend {
         config: BackendConfig,
     ) -> Result<Arc<Self>> {
         let database = Database::open(runtime, persistence).await?;
-        Ok(Arc::new(Self {
-            database,
-            engine,
-            http,
-            config,
-        }))
+        let cursor_key = CursorKey::new(config.derive_secret("cursors"), &config.instance_name);
+        let built_in_env = [
+            ("CONVEX_CLOUD_URL", &config.cloud_url),
+            ("CONVEX_SITE_URL", &config.site_url),
+        ];
+        let built_in_env = built_in_env
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .into();
+        let name = config.instance_name.clone();
+        let functions = Functions::new(database, engine, http, cursor_key, name, built_in_env);
+        Ok(Arc::new(Self { functions, config }))
     }
 
     /// The settings.
@@ -104,10 +126,18 @@ impl Backend {
 
     /// The database.
     pub fn database(&self) -> &Database {
-        &self.database
+        self.functions.database()
+    }
+
+    /// The runner of functions.
+    pub fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     /// Runs a query at the newest snapshot, or at `at`.
+    ///
+    /// # Errors
+    /// If storage fails, the path is malformed or the timestamp is out of range.
     pub async fn query(
         &self,
         caller: &Caller,
@@ -115,41 +145,132 @@ impl Backend {
         args: Json,
         at: Option<Timestamp>,
     ) -> Result<FunctionResult> {
-        Err(Error::internal("not built"))
+        let snapshot = match at {
+            Some(ts) => self.database().snapshot_at(ts).await?,
+            None => self.database().snapshot(),
+        };
+        self.query_at(caller, path, args, &snapshot).await
     }
 
     /// Runs several queries at one snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
     pub async fn query_batch(
         &self,
         caller: &Caller,
         queries: Vec<(String, Json)>,
     ) -> Result<Vec<FunctionResult>> {
-        Err(Error::internal("not built"))
+        let snapshot = self.database().snapshot();
+        let mut results = Vec::with_capacity(queries.len());
+        for (path, args) in queries {
+            results.push(self.query_at(caller, &path, args, &snapshot).await?);
+        }
+        Ok(results)
+    }
+
+    async fn query_at(
+        &self,
+        caller: &Caller,
+        path: &str,
+        args: Json,
+        snapshot: &Snapshot,
+    ) -> Result<FunctionResult> {
+        let context = caller.context();
+        let query = self
+            .functions
+            .query(&context, path, args, None, snapshot)
+            .await?;
+        Ok(self.result(
+            caller,
+            query.result.clone(),
+            query.logs.clone(),
+            snapshot.ts,
+        ))
     }
 
     /// Runs a mutation.
+    ///
+    /// # Errors
+    /// If storage fails or the path is malformed.
     pub async fn mutation(
         &self,
         caller: &Caller,
         path: &str,
         args: Json,
     ) -> Result<FunctionResult> {
-        Err(Error::internal("not built"))
+        let mutation = self
+            .functions
+            .mutation(&caller.context(), path, args, None)
+            .await?;
+        Ok(self.result(caller, mutation.result, mutation.logs, mutation.ts))
     }
 
     /// Runs an action.
+    ///
+    /// # Errors
+    /// If storage fails or the path is malformed.
     pub async fn action(&self, caller: &Caller, path: &str, args: Json) -> Result<FunctionResult> {
-        Err(Error::internal("not built"))
+        let action = self.functions.action(&caller.context(), path, args).await?;
+        Ok(self.result(
+            caller,
+            action.result,
+            action.logs,
+            self.database().snapshot().ts,
+        ))
     }
 
     /// Runs a function of whatever kind it is (`/api/function`, `/api/run`).
+    ///
+    /// # Errors
+    /// If storage fails or the path is malformed.
     pub async fn function(
         &self,
         caller: &Caller,
         path: &str,
         args: Json,
     ) -> Result<FunctionResult> {
-        Err(Error::internal("not built"))
+        let parsed = FunctionPath::parse(path)?;
+        let mut tx = self.database().begin();
+        let deployment = self.functions.deployment(&mut tx).await?;
+        drop(tx);
+        let kind = deployment
+            .functions
+            .get(&parsed.canonical())
+            .map(|function| function.kind);
+        match kind {
+            // A missing function fails as a query does.
+            Some(FunctionKind::Query) | None => self.query(caller, path, args, None).await,
+            Some(FunctionKind::Mutation) => self.mutation(caller, path, args).await,
+            Some(FunctionKind::Action) => self.action(caller, path, args).await,
+        }
+    }
+
+    /// What of a call's outcome this caller may see.
+    fn result(
+        &self,
+        caller: &Caller,
+        result: Result<Value, Failure>,
+        logs: Vec<LogLine>,
+        ts: Timestamp,
+    ) -> FunctionResult {
+        let hidden = self.hides_from(&caller.identity);
+        let result = result.map_err(|failure| FunctionFailure {
+            text: caller
+                .request_id
+                .error_text((!hidden).then(|| failure.to_string()).as_deref()),
+            data: failure.data.and_then(|data| Value::from_json(data).ok()),
+        });
+        FunctionResult {
+            result,
+            log_lines: if hidden { Vec::new() } else { logs },
+            ts,
+        }
+    }
+
+    /// Whether error texts and log lines are hidden from this caller.
+    pub fn hides_from(&self, identity: &Identity) -> bool {
+        self.config.redact && !identity.is_admin()
     }
 
     /// Runs a pushed-on-the-fly query module (`/api/run_test_function`); body as the deploy API has it.
@@ -199,6 +320,6 @@ impl Backend {
 
     /// Refuses new writes and waits for those under way.
     pub async fn shut_down(&self) {
-        self.database.shut_down().await;
+        self.database().shut_down().await;
     }
 }

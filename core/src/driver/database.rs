@@ -41,6 +41,8 @@ pub(super) struct Inner {
 struct State {
     committer: Committer<Ticket>,
     snapshot: Snapshot,
+    /// When the catalog last changed.
+    catalog_changed: Timestamp,
     /// Older snapshots that may still be in use, oldest first.
     pins: VecDeque<(Timestamp, Weak<()>)>,
     subscriptions: Subscriptions,
@@ -68,6 +70,10 @@ impl From<Error> for CommitError {
     }
 }
 
+/// Reads at older timestamps are served this far back, in nanoseconds,
+const RECENT_NS: u64 = 40 * 1_000_000_000;
+/// unless more commits than this have come since.
+const RECENT_COMMITS_MAX: usize = 100_000;
 /// Wait between attempts to read storage back after a write of unknown outcome.
 const READ_BACK_RETRY: Duration = Duration::from_millis(200);
 
@@ -93,6 +99,7 @@ impl Database {
         let state = State {
             committer: Committer::new(ts),
             snapshot,
+            catalog_changed: ts,
             pins: VecDeque::new(),
             subscriptions: Subscriptions::default(),
         };
@@ -121,6 +128,42 @@ impl Database {
     /// The newest snapshot.
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot.clone()
+    }
+
+    /// The snapshot of a recent timestamp.
+    ///
+    /// # Errors
+    /// Code `OutOfRetention` if it is older than what is kept (about half a minute), `InvalidTimestamp` if it has
+    /// not come yet.
+    pub async fn snapshot_at(&self, ts: Timestamp) -> Result<Snapshot> {
+        let mut snapshot = {
+            let state = self.inner.lock();
+            let newest = &state.snapshot;
+            if ts > newest.ts {
+                return Err(Error::bad_request(
+                    "InvalidTimestamp",
+                    "The timestamp lies in the future of this database. Get one from /api/query_ts.",
+                ));
+            }
+            if ts < state.committer.log().begins_after() {
+                return Err(Error::new(
+                    ErrorClass::OutOfRetention,
+                    "OutOfRetention",
+                    "The timestamp is too old. Get a new one from /api/query_ts.",
+                ));
+            }
+            let unchanged = state.catalog_changed <= ts;
+            let snapshot = Snapshot {
+                ts,
+                ..newest.clone()
+            };
+            if unchanged {
+                return Ok(snapshot);
+            }
+            snapshot
+        };
+        snapshot.catalog = Arc::new(load_catalog(&*self.inner.persistence, ts).await?);
+        Ok(snapshot)
     }
 
     /// Begins a transaction at the newest snapshot.
@@ -165,6 +208,18 @@ impl Database {
         let mut scan =
             Scan::new(table.by_id().id, KeyRange::point(key), Order::Ascending, 1).uncounted();
         self.next_row(tx, &mut scan).await
+    }
+
+    /// Like [`Self::get`], counted towards the limits of a function.
+    ///
+    /// # Errors
+    /// If storage fails or a limit is exceeded.
+    pub async fn get_counted(&self, tx: &mut Transaction, id: DocumentId) -> Result<Option<Row>> {
+        let row = self.get(tx, id).await?;
+        if let Some(row) = &row {
+            tx.count_read(row.document.size())?;
+        }
+        Ok(row)
     }
 
     /// All documents of a system table's index whose key begins with `prefix`, in key order. For system tables
@@ -320,7 +375,7 @@ impl Inner {
             );
             state.pins.push_back((old.ts, Arc::downgrade(&old.pin)));
             drop(old);
-            state.trim();
+            state.trim(self.runtime.now());
         }
         for subscription in fired {
             subscription.notify();
@@ -332,8 +387,8 @@ impl Inner {
 }
 
 impl State {
-    /// Forgets the writes before the oldest snapshot in use.
-    fn trim(&mut self) {
+    /// Forgets writes that no snapshot in use needs, except recent ones: they serve [`Database::snapshot_at`].
+    fn trim(&mut self, now: Timestamp) {
         while self
             .pins
             .front()
@@ -342,7 +397,13 @@ impl State {
             self.pins.pop_front();
         }
         let oldest = self.pins.front().map_or(self.snapshot.ts, |(ts, _)| *ts);
-        self.committer.trim_log(oldest);
+        let recent = Timestamp(now.0.saturating_sub(RECENT_NS));
+        let keep = if self.committer.log().len() > RECENT_COMMITS_MAX {
+            oldest
+        } else {
+            oldest.min(recent)
+        };
+        self.committer.trim_log(keep);
     }
 
     fn explain(&self, rejection: Rejection) -> CommitError {

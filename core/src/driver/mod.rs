@@ -5,13 +5,16 @@
 //! simulator runs the very same code.
 
 mod backend;
+mod contention;
 mod database;
 mod deployment;
+mod functions;
 mod subscription;
+mod system_functions;
 
 pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
 pub use database::{CommitError, Database};
-pub use deployment::{Deployments, load_deployment};
+pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
 pub use subscription::{Subscription, Watcher};
 
 #[cfg(test)]

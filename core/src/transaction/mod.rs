@@ -95,6 +95,12 @@ impl Transaction {
         &self.snapshot
     }
 
+    /// The catalog with this transaction's own changes. Reading it this way records nothing: for checks whose outcome
+    /// other reads already depend on.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// What has been used of the limits.
     pub fn usage(&self) -> Usage {
         self.usage
@@ -116,6 +122,14 @@ impl Transaction {
     /// Code `TooManyReads`.
     pub fn count_range(&mut self) -> Result<()> {
         self.usage.count_range()
+    }
+
+    /// Counts a document that was read by an uncounted scan.
+    ///
+    /// # Errors
+    /// Codes `TooManyDocumentsRead` and `TooManyBytesRead`.
+    pub fn count_read(&mut self, bytes: usize) -> Result<()> {
+        self.usage.count_read(bytes)
     }
 
     /// The table of that name, as this transaction sees it.

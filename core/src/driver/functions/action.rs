@@ -1,0 +1,246 @@
+//! Actions: no transaction of their own, many system calls at once, side effects through the host.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde_json::Value as Json;
+
+use super::syscalls::{function_address, value_json};
+use super::{CallContext, Functions};
+use crate::deploy::{Deployment, FunctionDefinition};
+use crate::engine::{
+    Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemError, SystemResult, Turn, host_op,
+};
+use crate::error::{Error, Result};
+use crate::function::{self, Access, Arguments};
+use crate::value::{FunctionPath, Object, Value};
+
+/// How an action ended.
+#[derive(Clone, Debug)]
+pub struct ActionResult {
+    /// The returned value, or the failure.
+    pub result: Result<Value, Failure>,
+    /// What it printed.
+    pub logs: Vec<LogLine>,
+}
+
+/// Longest timer.
+const SLEEP_MAX: Duration = function::ACTION_TIME;
+
+impl Functions {
+    /// Runs an action.
+    ///
+    /// # Errors
+    /// If storage fails or the path is malformed.
+    pub fn action<'a>(
+        &'a self,
+        context: &'a CallContext,
+        path: &'a str,
+        args: Json,
+    ) -> BoxFuture<'a, Result<ActionResult>> {
+        // Boxed: actions call actions.
+        async move {
+            let path = FunctionPath::parse(path)?;
+            let mut tx = self.shared.database.begin();
+            let deployment = self.deployment(&mut tx).await?;
+            let checked = function::find_function(
+                &deployment,
+                &path,
+                Some(FunctionKind::Action),
+                context.access,
+            )
+            .and_then(|function| {
+                let args = function::single_argument(&path, args)?;
+                function::check_arguments(function, &args, tx.catalog())?;
+                Ok((function, args))
+            });
+            let (function, args) = match checked {
+                Ok(checked) => checked,
+                Err(failure) => {
+                    return Ok(ActionResult {
+                        result: Err(failure),
+                        logs: Vec::new(),
+                    });
+                }
+            };
+            drop(tx);
+            let time_out = self.shared.database.runtime().sleep(function::ACTION_TIME);
+            let turns = self
+                .take_action_turns(context, &deployment, function, args)
+                .boxed();
+            match select(turns, time_out).await {
+                Either::Left((result, _)) => result,
+                Either::Right(((), _)) => Ok(ActionResult {
+                    result: Err(Failure::new(format!(
+                        "Function execution timed out (maximum duration: {}s)",
+                        function::ACTION_TIME.as_secs()
+                    ))),
+                    logs: Vec::new(),
+                }),
+            }
+        }
+        .boxed()
+    }
+
+    async fn take_action_turns(
+        &self,
+        context: &CallContext,
+        deployment: &Arc<Deployment>,
+        function: &FunctionDefinition,
+        args: Object,
+    ) -> Result<ActionResult> {
+        let runtime = self.shared.database.runtime();
+        let call = FunctionCall {
+            program: deployment.program.clone(),
+            module: function.path.module.clone(),
+            export: function.path.export.clone(),
+            kind: FunctionKind::Action,
+            args: format!("[{}]", Value::Object(args).to_json_string()),
+            now: runtime.now(),
+            seed: runtime.entropy(),
+            limits: function::limits(FunctionKind::Action),
+        };
+        let mut execution = self.shared.engine.start(call, Arc::new(NoTransaction));
+        let mut waiting = FuturesUnordered::new();
+        let mut replies = Vec::new();
+        loop {
+            match execution.resume(std::mem::take(&mut replies)).await {
+                Turn::Done(outcome) => {
+                    let catalog = self.shared.database.snapshot().catalog;
+                    let result = outcome
+                        .result
+                        .and_then(|json| function::canonical_result(function, &json, &*catalog));
+                    return Ok(ActionResult {
+                        result,
+                        logs: outcome.logs,
+                    });
+                }
+                Turn::Waiting(calls) => {
+                    for call in calls {
+                        waiting.push(async move {
+                            let result = self
+                                .answer_action(context, &function.path, &call.op, &call.args)
+                                .await;
+                            Reply {
+                                id: call.id,
+                                result,
+                            }
+                        });
+                    }
+                    match waiting.next().await {
+                        Some(reply) => replies.push(reply),
+                        None => return Err(Error::internal("The engine waits for nothing.")),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers one system call of an action. Failures of the server reach the action too: it may go on without.
+    async fn answer_action(
+        &self,
+        context: &CallContext,
+        path: &FunctionPath,
+        op: &str,
+        args: &str,
+    ) -> SystemResult {
+        match op {
+            "1.0/actions/query" => {
+                self.call_from_action(context, FunctionKind::Query, args)
+                    .await
+            }
+            "1.0/actions/mutation" => {
+                self.call_from_action(context, FunctionKind::Mutation, args)
+                    .await
+            }
+            "1.0/actions/action" => {
+                self.call_from_action(context, FunctionKind::Action, args)
+                    .await
+            }
+            "1.0/getUserIdentity" => Ok(context.identity.user_json().to_string()),
+            host_op::SLEEP => {
+                let ms = Arguments::parse("setTimeout", args)?
+                    .take("ms")
+                    .and_then(|ms| ms.as_f64())
+                    .unwrap_or(0.0);
+                let wait = Duration::try_from_secs_f64(ms / 1000.0)
+                    .unwrap_or_default()
+                    .min(SLEEP_MAX);
+                self.shared.database.runtime().sleep(wait).await;
+                Ok("null".into())
+            }
+            host_op::FETCH => {
+                let request = serde_json::from_str(args)
+                    .map_err(|error| SystemError::new(error.to_string()))?;
+                let response = self
+                    .shared
+                    .http
+                    .fetch(request)
+                    .await
+                    .map_err(SystemError::new)?;
+                Ok(response.to_string())
+            }
+            _ => self.shared_answer(path, &context.request_id, op, args),
+        }
+    }
+
+    async fn call_from_action(
+        &self,
+        context: &CallContext,
+        kind: FunctionKind,
+        args: &str,
+    ) -> SystemResult {
+        let mut args = Arguments::parse("ctx.runAction", args)?;
+        let path = function_address(&mut args)?.canonical();
+        let args = args.required("args")?;
+        let context = CallContext {
+            access: Access::Internal,
+            depth: context.depth + 1,
+            ..context.clone()
+        };
+        if context.depth > function::DEPTH_MAX {
+            return Err(SystemError::new(format!(
+                "Functions are nested too deeply (limit: {}). Check for endless recursion.",
+                function::DEPTH_MAX
+            )));
+        }
+        let result = match kind {
+            FunctionKind::Query => {
+                let snapshot = self.shared.database.snapshot();
+                self.query(&context, &path, args, None, &snapshot)
+                    .await
+                    .map(|query| query.result.clone())
+            }
+            FunctionKind::Mutation => self
+                .mutation(&context, &path, args, None)
+                .await
+                .map(|mutation| mutation.result),
+            FunctionKind::Action => self
+                .action(&context, &path, args)
+                .await
+                .map(|action| action.result),
+        };
+        match result {
+            Ok(Ok(value)) => Ok(value_json(&value)),
+            Ok(Err(failure)) => Err(SystemError {
+                message: failure.to_string().trim_end().to_owned(),
+                data: failure.data,
+                fatal: false,
+            }),
+            Err(error) => Err(SystemError::new(error.message)),
+        }
+    }
+}
+
+/// Actions have no database: their synchronous system calls fail.
+struct NoTransaction;
+
+impl crate::engine::SyncHost for NoTransaction {
+    fn call(&self, op: &str, _args: &str) -> SystemResult {
+        Err(SystemError::new(format!(
+            "Unknown operation {op}: actions reach the database through ctx.runQuery and ctx.runMutation."
+        )))
+    }
+}

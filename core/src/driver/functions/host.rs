@@ -1,0 +1,60 @@
+//! System calls that queries, mutations and actions share.
+
+use serde_json::{Value as Json, json};
+
+use super::Functions;
+use super::syscalls::function_address;
+use crate::engine::{SystemError, SystemResult};
+use crate::function::Arguments;
+use crate::request_id::RequestId;
+use crate::value::FunctionPath;
+
+impl Functions {
+    /// Answers a system call that needs neither a transaction nor time.
+    pub(super) fn shared_answer(
+        &self,
+        path: &FunctionPath,
+        request_id: &RequestId,
+        op: &str,
+        args: &str,
+    ) -> SystemResult {
+        match op {
+            "1.0/createFunctionHandle" => {
+                let mut args = Arguments::parse("createFunctionHandle", args)?;
+                let path = function_address(&mut args)?;
+                Ok(Json::from(format!("function://;{}", path.canonical())).to_string())
+            }
+            "1.0/getFunctionMetadata" => {
+                Ok(json!({ "name": path.stripped(), "componentPath": "" }).to_string())
+            }
+            "1.0/getDeploymentMetadata" => Ok(
+                json!({ "name": self.shared.instance_name, "region": null, "class": "s16" })
+                    .to_string(),
+            ),
+            "1.0/getRequestMetadata" => Ok(json!({
+                "ip": null, "userAgent": null, "requestId": request_id.to_string(),
+                "scheduledFunctionId": null, "authToken": null,
+            })
+            .to_string()),
+            _ => Err(SystemError::new(match missing_feature(op) {
+                Some(feature) => format!("{feature} is not available on this server yet ({op})."),
+                None => format!("Unknown async operation {op}"),
+            })),
+        }
+    }
+}
+
+/// The feature that an operation of the API belongs to, if this server does not have it yet.
+fn missing_feature(op: &str) -> Option<&'static str> {
+    let name = op.strip_prefix("1.0/").unwrap_or(op);
+    let name = name.strip_prefix("actions/").unwrap_or(name);
+    Some(match name {
+        "schedule" | "cancel_job" => "The scheduler",
+        "vectorSearch" => "Vector search",
+        "signJwt" => "Signing tokens",
+        "auditLog" => "The audit log",
+        "createServiceToken" | "getServiceUrl" => "This hosted service",
+        _ if name.starts_with("storage") => "File storage",
+        _ => return None,
+    })
+}

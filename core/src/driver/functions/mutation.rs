@@ -1,0 +1,267 @@
+//! Mutations: run, commit, run again on conflict, and never twice for one request.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use super::udf::UdfOutcome;
+use super::{CallContext, Functions};
+use crate::driver::database::CommitError;
+use crate::engine::{Failure, FunctionKind, LogLine, Observed};
+use crate::error::{Error, ErrorClass, Result};
+use crate::function::{self, CallState};
+use crate::timestamp::Timestamp;
+use crate::transaction::{Row, Transaction};
+use crate::value::{DocumentId, FunctionPath, InternalId, Object, Value};
+
+/// How long a mutation is run again and again before its caller is told that there are too many conflicts.
+const CONFLICT_TIME: Duration = Duration::from_secs(60);
+
+/// Names a mutation request of a client session: sent again after a reconnect, it has the same key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MutationKey {
+    /// The session.
+    pub session_id: String,
+    /// The request within the session.
+    pub request: u32,
+}
+
+impl MutationKey {
+    /// Id of the document in `_session_requests` that records the result.
+    fn document(&self) -> InternalId {
+        let hash = Sha256::new()
+            .chain_update(self.request.to_le_bytes())
+            .chain_update(self.session_id.as_bytes())
+            .finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash[..16]);
+        InternalId(id)
+    }
+}
+
+/// How a mutation ended.
+#[derive(Clone, Debug)]
+pub struct MutationResult {
+    /// The returned value, or why nothing was changed.
+    pub result: Result<Value, Failure>,
+    /// What it printed.
+    pub logs: Vec<LogLine>,
+    /// When it committed; the snapshot of one that wrote nothing or failed.
+    pub ts: Timestamp,
+}
+
+impl Functions {
+    /// Runs a mutation to its commit. With a `key`, a request that has committed before is answered from its record.
+    ///
+    /// # Errors
+    /// If storage fails, the path is malformed, or conflicts do not end.
+    pub async fn mutation(
+        &self,
+        context: &CallContext,
+        path: &str,
+        args: Json,
+        key: Option<&MutationKey>,
+    ) -> Result<MutationResult> {
+        let database = &self.shared.database;
+        let runtime = database.runtime();
+        let path = FunctionPath::parse(path)?;
+        let begun = runtime.monotonic();
+        let mut turn = None;
+        for attempt in 1u32.. {
+            let tx = database.begin();
+            let ran = self
+                .run_mutation(context, &path, args.clone(), key, tx)
+                .await?;
+            let (mut tx, outcome) = match ran {
+                Ran::Before(result) => return Ok(result),
+                Ran::Now(tx, outcome) => (tx, outcome),
+            };
+            let UdfOutcome { result, logs, .. } = *outcome;
+            let snapshot = tx.snapshot_ts();
+            let value = match result {
+                Err(failure) => {
+                    return Ok(MutationResult {
+                        result: Err(failure),
+                        logs,
+                        ts: snapshot,
+                    });
+                }
+                Ok(value) => value,
+            };
+            if let Some(key) = key {
+                record_result(&mut tx, key, &value, &logs)?;
+            }
+            let (conflict, table) = match database.commit(tx).await {
+                Ok(ts) => {
+                    return Ok(MutationResult {
+                        result: Ok(value),
+                        logs,
+                        ts,
+                    });
+                }
+                Err(CommitError::Failed(error)) => return Err(error),
+                Err(CommitError::Conflict { conflict, table }) => (conflict, table),
+            };
+            if runtime.monotonic() - begun > CONFLICT_TIME {
+                return Err(too_many_conflicts(table.as_deref()));
+            }
+            // First queue for the very key; a transaction that keeps losing is up against a whole range.
+            drop(turn.take());
+            if let Some(conflict) = conflict {
+                let key = if attempt < 3 {
+                    conflict.key
+                } else {
+                    Vec::new()
+                };
+                turn = Some(self.shared.contention.enter((conflict.index, key)).await);
+            }
+        }
+        unreachable!("the attempts do not run out");
+    }
+
+    async fn run_mutation(
+        &self,
+        context: &CallContext,
+        path: &FunctionPath,
+        args: Json,
+        key: Option<&MutationKey>,
+        mut tx: Transaction,
+    ) -> Result<Ran> {
+        if let Some(key) = key
+            && let Some(row) = self.recorded(&mut tx, key).await?
+        {
+            return Ok(Ran::Before(read_record(&row)?));
+        }
+        let deployment = self.deployment(&mut tx).await?;
+        let checked = function::find_function(
+            &deployment,
+            path,
+            Some(FunctionKind::Mutation),
+            context.access,
+        )
+        .and_then(|function| Ok((function, function::single_argument(path, args)?)));
+        let (function, args) = match checked {
+            Ok(checked) => checked,
+            Err(failure) => return Ok(Ran::Now(tx, Box::new(UdfOutcome::failed(failure)))),
+        };
+        let state = self.call_state(
+            context,
+            function.path.clone(),
+            FunctionKind::Mutation,
+            tx,
+            None,
+        );
+        let (state, outcome) = self.run_udf(&deployment, function, args, state).await?;
+        Ok(Ran::Now(state.tx, Box::new(outcome)))
+    }
+
+    /// The state of a call that begins now.
+    pub(super) fn call_state(
+        &self,
+        context: &CallContext,
+        path: FunctionPath,
+        kind: FunctionKind,
+        tx: Transaction,
+        journal: Option<String>,
+    ) -> CallState {
+        let runtime = self.shared.database.runtime();
+        CallState {
+            path,
+            kind,
+            identity: context.identity.clone(),
+            request_id: context.request_id.clone(),
+            now: runtime.now().max(tx.snapshot_ts()),
+            seed: runtime.entropy(),
+            depth: 0,
+            nested: 0,
+            nested_observed: Observed::default(),
+            nested_logs: Vec::new(),
+            identity_read: false,
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            cursor_key: self.shared.cursor_key.clone(),
+            journal_in: journal,
+            journal_out: None,
+            paginated: false,
+            tx,
+        }
+    }
+
+    async fn recorded(&self, tx: &mut Transaction, key: &MutationKey) -> Result<Option<Row>> {
+        let table = tx
+            .table(RECORDS)
+            .ok_or_else(|| Error::internal("The table of mutation results is missing."))?;
+        let id = DocumentId {
+            table: table.number,
+            internal: key.document(),
+        };
+        self.shared.database.get(tx, id).await
+    }
+}
+
+/// What became of an attempt.
+enum Ran {
+    /// The request committed in an earlier attempt of its client.
+    Before(MutationResult),
+    /// It ran; nothing is committed yet.
+    Now(Transaction, Box<UdfOutcome>),
+}
+
+const RECORDS: &str = "_session_requests";
+
+/// Writes the record by which the same request is recognised when it is sent again, in the mutation's own
+/// transaction: either both are there or neither.
+fn record_result(
+    tx: &mut Transaction,
+    key: &MutationKey,
+    value: &Value,
+    logs: &[LogLine],
+) -> Result<()> {
+    let logs = logs
+        .iter()
+        .map(|line| Value::String(line.to_string()))
+        .collect();
+    let record =
+        Object::from_fields([("result", value.clone()), ("logLines", Value::Array(logs))])?;
+    tx.insert_system_as(RECORDS, key.document(), record)?;
+    Ok(())
+}
+
+fn read_record(row: &Row) -> Result<MutationResult> {
+    let damaged = || Error::internal("The record of a mutation's result is damaged.");
+    let value = row.document.get("result").cloned().ok_or_else(damaged)?;
+    // A record is only ever read after its transaction committed, so it has a timestamp.
+    let ts = row.ts.ok_or_else(damaged)?;
+    let logs = row
+        .document
+        .get("logLines")
+        .and_then(Value::as_array)
+        .ok_or_else(damaged)?;
+    let logs = logs
+        .iter()
+        .filter_map(Value::as_str)
+        .map(LogLine::parse)
+        .collect();
+    Ok(MutationResult {
+        result: Ok(value),
+        logs,
+        ts,
+    })
+}
+
+fn too_many_conflicts(table: Option<&str>) -> Error {
+    let place = table.map_or_else(
+        || "it used".to_owned(),
+        |table| format!("in the \"{table}\" table"),
+    );
+    Error::new(
+        ErrorClass::OptimisticConcurrencyControl,
+        "OptimisticConcurrencyControlFailure",
+        format!(
+            "Documents {place} changed while the mutation was being run, and again on every retry. Let it read less, \
+             so that fewer writes concern it."
+        ),
+    )
+}

@@ -1,0 +1,470 @@
+//! Answers to the system calls of queries and mutations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::Functions;
+use crate::deploy::Deployment;
+use crate::engine::{FunctionKind, Observed, SystemError, SystemResult};
+use crate::error::{Error, ErrorKind, Result};
+use crate::function::{self, Access, Arguments, CallState};
+use crate::query::{
+    InvalidCursor, PageError, PageQuery, PageRequest, PageStep, Query, QueryStep, Visibility,
+};
+use crate::transaction::{
+    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX, RANGES_READ_MAX,
+    Row,
+};
+use crate::value::{DocumentId, FunctionPath, Object, Value, patch_from_json};
+
+/// Why a system call has no answer.
+enum Refusal {
+    /// The code's fault: thrown into it.
+    Thrown(SystemError),
+    /// Not the code's fault: the run ends.
+    Failed(Error),
+}
+
+impl From<SystemError> for Refusal {
+    fn from(error: SystemError) -> Self {
+        Refusal::Thrown(error)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            ErrorKind::User => Refusal::Thrown(error.into()),
+            ErrorKind::Transient | ErrorKind::Internal => Refusal::Failed(error),
+        }
+    }
+}
+
+/// The error by which the React client knows to begin again at the first page.
+fn invalid_cursor(error: InvalidCursor) -> Refusal {
+    Refusal::Thrown(SystemError {
+        message: error.to_string(),
+        data: Some(error.data()),
+        fatal: false,
+    })
+}
+
+type Answer = Result<String, Refusal>;
+
+impl Functions {
+    /// Answers one asynchronous system call of a query or mutation.
+    ///
+    /// # Errors
+    /// Only for failures that are not the function's.
+    pub(super) async fn answer(
+        &self,
+        deployment: &Arc<Deployment>,
+        mut state: CallState,
+        op: &str,
+        args: &str,
+    ) -> Result<(CallState, SystemResult)> {
+        if op == "1.0/runUdf" {
+            return self.run_nested(deployment, state, args).await;
+        }
+        let answer = match op {
+            "1.0/get" => self.db_get(&mut state, args).await,
+            "1.0/queryStreamNext" => self.query_next(&mut state, args).await,
+            "1.0/queryPage" => self.query_page(&mut state, args).await,
+            "1.0/insert" => self.db_insert(&mut state, args).await,
+            "1.0/shallowMerge" => self.db_update(&mut state, args, Update::Patch).await,
+            "1.0/replace" => self.db_update(&mut state, args, Update::Replace).await,
+            "1.0/remove" => self.db_update(&mut state, args, Update::Delete).await,
+            "1.0/getUserIdentity" => {
+                state.identity_read = true;
+                Ok(state.identity.user_json().to_string())
+            }
+            "1.0/getTransactionMetrics" => Ok(metrics(&state)),
+            "1.0/getRequestMetadata" if state.kind == FunctionKind::Query => Err(SystemError::new(
+                "Request metadata is not available in queries. Read it in a mutation or an action.",
+            )
+            .into()),
+            _ => self
+                .shared_answer(&state.path, &state.request_id, op, args)
+                .map_err(Refusal::Thrown),
+        };
+        match answer {
+            Ok(json) => Ok((state, Ok(json))),
+            Err(Refusal::Thrown(error)) => Ok((state, Err(error))),
+            Err(Refusal::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn read_for_write(
+        &self,
+        state: &mut CallState,
+        method: &'static str,
+        verb: &str,
+        args: &mut Arguments,
+    ) -> Result<(DocumentId, String, Row), Refusal> {
+        refuse_in_queries(state, method)?;
+        let id = args.id("id")?;
+        let table = self.table_of(state, id, false, args)?;
+        let Some(table) = table else {
+            return Err(args
+                .error("id", "the id belongs to no table of this deployment")
+                .into());
+        };
+        match self.shared.database.get(&mut state.tx, id).await? {
+            Some(row) => Ok((id, table, row)),
+            None => Err(Error::bad_request(
+                "NonexistentDocument",
+                format!("{verb} on nonexistent document ID {id}"),
+            )
+            .into()),
+        }
+    }
+
+    /// The name of an id's table; checks that it is one that the call may touch.
+    fn table_of(
+        &self,
+        state: &mut CallState,
+        id: DocumentId,
+        system: bool,
+        args: &mut Arguments,
+    ) -> Result<Option<String>, Refusal> {
+        let expected = args.optional_string("table")?;
+        let Some(table) = state.tx.table_by_number(id.table) else {
+            return Ok(None);
+        };
+        if table.is_system() && !system {
+            return Err(
+                SystemError::new("System tables can only be accessed with db.system.").into(),
+            );
+        }
+        if !table.is_system() && system {
+            return Err(SystemError::new("User tables cannot be accessed with db.system.").into());
+        }
+        if table.is_system() {
+            // The tables of the database itself do not exist for functions.
+            return Ok(None);
+        }
+        match expected {
+            Some(expected) if expected != table.name => {
+                let cause = format!(
+                    "expected to be an Id<\"{expected}\">, got Id<\"{}\"> instead.",
+                    table.name
+                );
+                Err(args.error("id", cause).into())
+            }
+            _ => Ok(Some(table.name.clone())),
+        }
+    }
+
+    async fn db_get(&self, state: &mut CallState, args: &str) -> Answer {
+        let mut args = Arguments::parse("db.get", args)?;
+        let id = args.id("id")?;
+        let system = args.flag("isSystem");
+        state.tx.count_range()?;
+        if self.table_of(state, id, system, &mut args)?.is_none() {
+            return Ok("null".into());
+        }
+        Ok(
+            match self.shared.database.get_counted(&mut state.tx, id).await? {
+                Some(row) => document_json(&row.document),
+                None => "null".into(),
+            },
+        )
+    }
+
+    async fn query_next(&self, state: &mut CallState, args: &str) -> Answer {
+        let mut args = Arguments::parse("db.query", args)?;
+        let id = args
+            .optional_count("queryId")?
+            .and_then(|id| u32::try_from(id).ok());
+        let stream = id.and_then(|id| state.streams.get_mut(&id).map(|stream| (id, stream)));
+        let Some((id, stream)) = stream else {
+            return Err(SystemError::new("in-progress query not found").into());
+        };
+        loop {
+            match stream.next(&mut state.tx)? {
+                QueryStep::Read(read) => {
+                    stream.supply(
+                        self.shared
+                            .database
+                            .persistence()
+                            .read_index(read)
+                            .await
+                            .map_err(Error::from)?,
+                    )?;
+                }
+                QueryStep::Row(document) => {
+                    return Ok(format!(
+                        r#"{{"value":{},"done":false}}"#,
+                        document_json(&document)
+                    ));
+                }
+                QueryStep::Done => {
+                    state.streams.remove(&id);
+                    return Ok(r#"{"value":null,"done":true}"#.into());
+                }
+            }
+        }
+    }
+
+    async fn query_page(&self, state: &mut CallState, args: &str) -> Answer {
+        let mut args = Arguments::parse("queryPage", args)?;
+        if std::mem::replace(&mut state.paginated, true) {
+            return Err(Error::bad_request(
+                "MultiplePaginatedDatabaseQueries",
+                "This query or mutation function ran multiple paginated queries. Only one paginated query is allowed in each function.",
+            )
+            .into());
+        }
+        let query = Query::from_json(&args.required("query")?)?;
+        let request = PageRequest {
+            cursor: args.optional_string("cursor")?,
+            end_cursor: args.optional_string("endCursor")?,
+            page_size: args.optional_count("pageSize")?.unwrap_or(0),
+            maximum_rows_read: args.optional_count("maximumRowsRead")?,
+            maximum_bytes_read: args.optional_count("maximumBytesRead")?,
+        };
+        let key = state.cursor_key.clone();
+        let journal = key
+            .open_journal(state.journal_in.as_deref())
+            .map_err(invalid_cursor)?;
+        let mut page = PageQuery::open(
+            &mut state.tx,
+            &query,
+            Visibility::User,
+            request,
+            &journal,
+            &key,
+        )
+        .map_err(|error| match error {
+            PageError::InvalidCursor(error) => invalid_cursor(error),
+            PageError::Failed(error) => error.into(),
+        })?;
+        let page = loop {
+            match page.next(&mut state.tx)? {
+                PageStep::Read(read) => {
+                    page.supply(
+                        self.shared
+                            .database
+                            .persistence()
+                            .read_index(read)
+                            .await
+                            .map_err(Error::from)?,
+                    )?;
+                }
+                PageStep::Done(page) => break page,
+            }
+        };
+        state.journal_out = key.seal_journal(&page.journal);
+        Ok(serde_json::to_string(&page).expect("pages serialise: keys are strings, nothing fails"))
+    }
+
+    async fn db_insert(&self, state: &mut CallState, args: &str) -> Answer {
+        let mut args = Arguments::parse("db.insert", args)?;
+        refuse_in_queries(state, "db.insert")?;
+        let name = args.string("table")?;
+        let document = args.object("value")?;
+        let table = state
+            .tx
+            .ensure_table(&name)
+            .map_err(|error| args.error("table", error.message))?;
+        self.enforce_schema(state, &name, &document).await?;
+        let id = state.tx.insert(&table, document)?;
+        Ok(json!({ "_id": id.encode() }).to_string())
+    }
+
+    async fn db_update(&self, state: &mut CallState, args: &str, update: Update) -> Answer {
+        let (method, verb) = match update {
+            Update::Patch => ("db.patch", "Update"),
+            Update::Replace => ("db.replace", "Replace"),
+            Update::Delete => ("db.delete", "Delete"),
+        };
+        let mut args = Arguments::parse(method, args)?;
+        let (id, table, row) = self.read_for_write(state, method, verb, &mut args).await?;
+        let document = match update {
+            Update::Delete => {
+                state.tx.delete(id, &row)?;
+                return Ok(document_json(&row.document));
+            }
+            Update::Patch => {
+                let fields = patch_from_json(args.required("value")?)
+                    .map_err(|error| args.error("value", error.message))?;
+                function::patch(&row, fields)?
+            }
+            Update::Replace => args.object("value")?,
+        };
+        self.enforce_schema(state, &table, &document).await?;
+        let document = state.tx.replace(id, &row, document)?;
+        Ok(document_json(&document))
+    }
+
+    async fn enforce_schema(
+        &self,
+        state: &mut CallState,
+        table: &str,
+        document: &Object,
+    ) -> Result<(), Refusal> {
+        if let Some(violation) = function::check_schema(&mut state.tx, table, document)?
+            && let Some(row) = self
+                .shared
+                .database
+                .get(&mut state.tx, violation.id)
+                .await?
+        {
+            state.tx.replace(violation.id, &row, violation.document)?;
+        }
+        Ok(())
+    }
+
+    /// `ctx.runQuery` and `ctx.runMutation` inside a query or mutation: a sub-transaction.
+    async fn run_nested(
+        &self,
+        deployment: &Arc<Deployment>,
+        mut state: CallState,
+        args: &str,
+    ) -> Result<(CallState, SystemResult)> {
+        let called = parse_nested(deployment, &state, args);
+        let (function, args) = match called {
+            Ok(called) => called,
+            Err(error) => return Ok((state, Err(error))),
+        };
+        let savepoint = state.tx.savepoint();
+        let nested = CallState {
+            path: function.path.clone(),
+            kind: function.kind,
+            identity: state.identity.clone(),
+            request_id: state.request_id.clone(),
+            now: state.now,
+            seed: state.next_nested_seed(),
+            depth: state.depth + 1,
+            nested: 0,
+            nested_observed: Observed::default(),
+            nested_logs: Vec::new(),
+            identity_read: false,
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            cursor_key: state.cursor_key.clone(),
+            journal_in: None,
+            journal_out: None,
+            paginated: false,
+            tx: state.tx,
+        };
+        let (mut nested, outcome) = self.run_udf(deployment, function, args, nested).await?;
+        if outcome.result.is_err() {
+            nested.tx.rollback(savepoint);
+        }
+        state.tx = nested.tx;
+        state.identity_read |= nested.identity_read;
+        state.nested_observed.time |= outcome.observed.time;
+        state.nested_observed.random |= outcome.observed.random;
+        state.nested_logs.extend(outcome.logs);
+        let result = match outcome.result {
+            Ok(value) => Ok(value.to_json_string()),
+            Err(failure) => Err(SystemError {
+                message: failure.to_string().trim_end().to_owned(),
+                data: failure.data,
+                fatal: false,
+            }),
+        };
+        Ok((state, result))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Update {
+    Patch,
+    Replace,
+    Delete,
+}
+
+fn refuse_in_queries(state: &CallState, method: &str) -> Result<(), SystemError> {
+    if state.kind == FunctionKind::Mutation {
+        return Ok(());
+    }
+    Err(SystemError::new(format!(
+        "`{method}` is not available in queries. Write to the database in a mutation."
+    )))
+}
+
+fn parse_nested<'d>(
+    deployment: &'d Deployment,
+    state: &CallState,
+    args: &str,
+) -> Result<(&'d crate::deploy::FunctionDefinition, Object), SystemError> {
+    let mut args = Arguments::parse("ctx.runQuery", args)?;
+    let kind = match args.string("udfType")?.as_str() {
+        "query" | "snapshotQuery" => FunctionKind::Query,
+        "mutation" => FunctionKind::Mutation,
+        other => return Err(args.error("udfType", format!("`{other}` cannot be called here"))),
+    };
+    if state.kind == FunctionKind::Query && kind != FunctionKind::Query {
+        return Err(SystemError::new(format!(
+            "Cannot call a {kind:?} function from a Query function."
+        )));
+    }
+    if state.depth + 1 > function::DEPTH_MAX {
+        return Err(SystemError::new(format!(
+            "Functions are nested too deeply (limit: {}). Check for endless recursion.",
+            function::DEPTH_MAX
+        )));
+    }
+    let path = function_address(&mut args)?;
+    let object = args.object("args")?;
+    let function = function::find_function(deployment, &path, Some(kind), Access::Internal)
+        .map_err(|failure| SystemError::new(failure.message))?;
+    Ok((function, object))
+}
+
+/// The function that `functionHandle`, `name` or `reference` names.
+pub(super) fn function_address(args: &mut Arguments) -> Result<FunctionPath, SystemError> {
+    let text = if let Some(handle) = args.optional_string("functionHandle")? {
+        match handle.strip_prefix("function://") {
+            Some(path) => path.trim_start_matches(';').to_owned(),
+            None => return Err(args.error("functionHandle", "not a function handle")),
+        }
+    } else if let Some(name) = args.optional_string("name")? {
+        name
+    } else if let Some(reference) = args.optional_string("reference")? {
+        match reference.strip_prefix("_reference/function/") {
+            Some(path) => path.to_owned(),
+            None => {
+                return Err(args.error(
+                    "reference",
+                    "components are not available on this server yet",
+                ));
+            }
+        }
+    } else {
+        return Err(args.error("name", "Missing required argument 'name'"));
+    };
+    FunctionPath::parse(&text).map_err(|error| args.error("name", error.message))
+}
+
+fn metrics(state: &CallState) -> String {
+    let usage = state.tx.usage();
+    let metric = |used: usize, limit: usize| json!({ "used": used, "remaining": limit.saturating_sub(used) });
+    json!({
+        "bytesRead": metric(usage.bytes_read, BYTES_READ_MAX),
+        "bytesWritten": metric(usage.bytes_written, BYTES_WRITTEN_MAX),
+        "databaseQueries": metric(usage.ranges_read, RANGES_READ_MAX),
+        "documentsRead": metric(usage.documents_read, DOCUMENTS_READ_MAX),
+        "documentsWritten": metric(usage.documents_written, DOCUMENTS_WRITTEN_MAX),
+        "functionsScheduled": metric(0, 0),
+        "scheduledFunctionArgsBytes": metric(0, 0),
+        "filesRead": metric(0, 0),
+        "fileReadBytes": metric(0, 0),
+        "filesWritten": metric(0, 0),
+        "fileWriteBytes": metric(0, 0),
+    })
+    .to_string()
+}
+
+fn document_json(document: &Object) -> String {
+    serde_json::to_string(document).expect("documents serialise: keys are strings, nothing fails")
+}
+
+/// A value as the JSON text that JavaScript reads.
+pub(super) fn value_json(value: &Value) -> String {
+    value.to_json_string()
+}
