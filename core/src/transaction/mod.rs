@@ -470,22 +470,20 @@ fn system_field(field: &str) -> Error {
     )
 }
 
-/// Ids from a seed: fourteen bytes of SHA-256 over seed and counter, and the day, which keeps ids of one day close.
+/// Ids from a seed: the time, and ten bytes of SHA-256 over seed and counter.
 #[derive(Debug)]
 struct IdGenerator {
     seed: [u8; 32],
     count: u64,
-    day: u16,
+    millis: u64,
 }
 
 impl IdGenerator {
     fn new(seed: [u8; 32], now: Timestamp) -> Self {
-        const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
-        let day = u16::try_from(now.0 / DAY_NS).unwrap_or(u16::MAX);
         Self {
             seed,
             count: 0,
-            day,
+            millis: now.0 / 1_000_000,
         }
     }
 
@@ -495,8 +493,8 @@ impl IdGenerator {
             .chain_update(self.count.to_le_bytes())
             .finalize();
         self.count += 1;
-        let mut random = [0; 14];
-        random.copy_from_slice(&hash[..14]);
-        InternalId::generate(random, self.day)
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash[..10]);
+        InternalId::generate(self.millis, random)
     }
 }

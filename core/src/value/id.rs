@@ -64,12 +64,13 @@ impl InternalId {
     /// The largest.
     pub const MAX: Self = Self([255; 16]);
 
-    /// A fresh id: random bytes, then the day (since 1970-01-01 UTC), which lets ids of one day compress and sort
-    /// together where that helps.
-    pub fn generate(random: [u8; 14], day: u16) -> Self {
+    /// A fresh id: the time in milliseconds since the Unix epoch, then random bytes. Ids that are made together sort
+    /// together, which keeps the pages of an index by id that are being written few (random ids cost SQLite five
+    /// times the work); eighty random bits keep them from being guessed.
+    pub fn generate(millis: u64, random: [u8; 10]) -> Self {
         let mut bytes = [0; 16];
-        bytes[..14].copy_from_slice(&random);
-        bytes[14..].copy_from_slice(&day.to_be_bytes());
+        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
         Self(bytes)
     }
 }
@@ -218,12 +219,10 @@ mod tests {
 
     #[test]
     fn known_ids() {
-        let worked = InternalId::generate(
-            [
-                0x8f, 0x03, 0xc1, 0xd2, 0x5a, 0xb9, 0x4e, 0x77, 0xa0, 0x11, 0x6f, 0xd2, 0x93, 0x4c,
-            ],
-            20778,
-        );
+        let worked = InternalId([
+            0x8f, 0x03, 0xc1, 0xd2, 0x5a, 0xb9, 0x4e, 0x77, 0xa0, 0x11, 0x6f, 0xd2, 0x93, 0x4c,
+            0x51, 0x2a,
+        ]);
         let counting = std::array::from_fn(|i| i as u8);
         let other = [
             0x25, 0x1d, 0xd2, 0xcb, 0x5a, 0x4f, 0x64, 0xcd, 0x5d, 0x7b, 0xd1, 0xf2, 0x6b, 0xdf,
