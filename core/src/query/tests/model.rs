@@ -19,10 +19,10 @@ use crate::value::{DocumentId, FieldPath, Object, Value};
 /// A value or nothing, as a field may have.
 type Maybe = Option<Value>;
 
-/// The documents of the table, oldest first.
+/// The documents of the table, with their system fields.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    documents: Vec<(DocumentId, Object)>,
+    documents: Vec<(DocumentId, Arc<Object>)>,
 }
 
 /// A change of one document.
@@ -42,14 +42,21 @@ impl Model {
             match write {
                 Write::Insert(fields) => {
                     let id = tx.insert(&table, fields.clone()).unwrap();
-                    self.documents.push((id, fields.clone()));
+                    // Id and creation time are not for the model to invent.
+                    self.documents.push((id, world.get(tx, id).document));
                 }
                 _ if count == 0 => {}
                 Write::Replace(choice, fields) => {
                     let (id, present) = &mut self.documents[choice.index(count)];
                     let row = world.get(tx, *id);
+                    let mut fields = fields.clone();
+                    for name in ["_id", "_creationTime"] {
+                        fields
+                            .insert(name, present.get(name).unwrap().clone())
+                            .unwrap();
+                    }
                     tx.replace(*id, &row, fields.clone()).unwrap();
-                    *present = fields.clone();
+                    *present = Arc::new(fields);
                 }
                 Write::Delete(choice) => {
                     let (id, _) = self.documents.remove(choice.index(count));
@@ -61,25 +68,13 @@ impl Model {
     }
 
     /// The result of a query, and how many rows it reads if a limit ends it.
-    pub fn answer(&self, query: &ModelQuery) -> (Vec<(DocumentId, Object)>, Option<usize>) {
-        let fields = query.fields();
-        let key = |document: &Object| -> Vec<Maybe> {
-            fields
-                .iter()
-                .map(|field| field.get(document).cloned())
-                .collect()
-        };
-        let mut rows: Vec<_> = self
-            .documents
-            .iter()
-            .filter(|(_, document)| query.in_range(&key(document)))
+    pub fn answer(&self, query: &ModelQuery) -> (Vec<Arc<Object>>, Option<usize>) {
+        let key = |document: &Object| query.key(document);
+        let documents = self.documents.iter().map(|(_, document)| document);
+        let mut rows: Vec<_> = documents
+            .filter(|document| query.in_range(&key(document)))
             .collect();
-        // Sorting is stable: ties are in order of creation.
-        if query.index == BY_ID {
-            rows.sort_by_key(|(id, _)| id.encode());
-        } else {
-            rows.sort_by_key(|(_, document)| key(document));
-        }
+        rows.sort_by_key(|document| key(document));
         if query.order == Order::Descending {
             rows.reverse();
         }
@@ -88,7 +83,7 @@ impl Model {
             return (Vec::new(), Some(0));
         }
         let mut result = Vec::new();
-        for (read, (id, document)) in rows.into_iter().enumerate() {
+        for (read, document) in rows.into_iter().enumerate() {
             let passes = query
                 .stages
                 .iter()
@@ -101,7 +96,7 @@ impl Model {
                     }
                 });
             if passes {
-                result.push((*id, document.clone()));
+                result.push(document.clone());
             }
             if left.contains(&0) {
                 return (result, Some(read + 1));
@@ -111,24 +106,14 @@ impl Model {
     }
 }
 
-/// What of a stored document the model knows: its id and the fields of the user.
-pub fn as_modelled(rows: &[Arc<Object>]) -> Vec<(DocumentId, Object)> {
-    let split = |row: &Arc<Object>| {
-        let mut fields = Object::clone(row);
-        let id = fields.remove("_id").unwrap();
-        assert!(fields.remove("_creationTime").unwrap().as_f64().is_some());
-        (DocumentId::decode(id.as_str().unwrap()).unwrap(), fields)
-    };
-    rows.iter().map(split).collect()
-}
-
 const BY_ID: usize = INDEXES.len();
 const FULL_SCAN: usize = INDEXES.len() + 1;
+const BY_CREATION_TIME: usize = INDEXES.len() + 2;
 
 /// A query of which every part is easy to evaluate.
 #[derive(Clone, Debug)]
 pub struct ModelQuery {
-    /// Place in [`INDEXES`], [`BY_ID`] or [`FULL_SCAN`].
+    /// Place in [`INDEXES`], or one of the constants above.
     index: usize,
     order: Order,
     /// Values of the first fields of the index.
@@ -219,20 +204,26 @@ impl ModelQuery {
     pub fn index_name(&self) -> &'static str {
         match self.index {
             BY_ID => "by_id",
-            FULL_SCAN => "by_creation_time",
+            FULL_SCAN | BY_CREATION_TIME => "by_creation_time",
             index => INDEXES[index].0,
         }
     }
 
-    /// The fields that are sorted by before the order of creation.
+    /// The fields of the index that can be bounded.
     fn fields(&self) -> Vec<FieldPath> {
-        let names = INDEXES
-            .get(self.index)
-            .map_or(&[][..], |(_, fields)| fields);
-        names
-            .iter()
-            .map(|name| FieldPath::parse(name).unwrap())
-            .collect()
+        let names: &[&str] = match self.index {
+            BY_ID => &["_id"],
+            FULL_SCAN | BY_CREATION_TIME => &["_creationTime"],
+            index => &[INDEXES[index].1, &["_creationTime"]].concat(),
+        };
+        let path = |name: &&str| FieldPath::parse(name).unwrap();
+        names.iter().map(path).collect()
+    }
+
+    /// What a document is sorted by.
+    fn key(&self, document: &Object) -> Vec<Maybe> {
+        let fields = self.fields().into_iter().chain(["_id".parse().unwrap()]);
+        fields.map(|field| field.get(document).cloned()).collect()
     }
 
     fn in_range(&self, key: &[Maybe]) -> bool {
@@ -326,6 +317,14 @@ fn value() -> impl Strategy<Value = Value> {
     ])
 }
 
+/// A value for a field, and one in its place if the field is the creation time.
+fn operand() -> impl Strategy<Value = (Maybe, Value)> {
+    // Documents to begin with are created at 2 ms, later ones at 3 ms, each a little after the one before.
+    let time = (select(vec![2f64, 3.0]), 0u64..24)
+        .prop_map(|(base, after)| Value::Float64(f64::from_bits(base.to_bits() + after)));
+    (maybe(), time)
+}
+
 fn maybe() -> impl Strategy<Value = Maybe> {
     // The first values are the likeliest, so that equal keys are common.
     prop_oneof![
@@ -387,11 +386,11 @@ fn predicate() -> impl Strategy<Value = Predicate> {
 }
 
 fn query_with(stage: impl Strategy<Value = Stage>) -> impl Strategy<Value = ModelQuery> {
-    let bound = || option::of((any::<bool>(), maybe()));
+    let bound = || option::of((any::<bool>(), operand()));
     (
-        0..=FULL_SCAN,
+        0..=BY_CREATION_TIME,
         select(vec![Order::Ascending, Order::Descending]),
-        vec(maybe(), 0..3),
+        vec(operand(), 0..4),
         (bound(), bound()),
         any::<bool>(),
         vec(stage, 0..4),
@@ -400,18 +399,30 @@ fn query_with(stage: impl Strategy<Value = Stage>) -> impl Strategy<Value = Mode
             let mut query = ModelQuery {
                 index,
                 order,
-                equal,
-                lower,
-                upper,
+                equal: Vec::new(),
+                lower: None,
+                upper: None,
                 backwards,
                 stages,
             };
+            if index == FULL_SCAN {
+                return query;
+            }
+            let fields = query.fields();
+            let fitting = |field: &FieldPath, (value, time)| match field.to_string().as_str() {
+                "_creationTime" => Some(time),
+                _ => value,
+            };
             // Only what the index has room for.
-            let fields = query.fields().len();
-            query.equal.truncate(fields);
-            if query.equal.len() == fields {
-                query.lower = None;
-                query.upper = None;
+            query.equal = equal
+                .into_iter()
+                .zip(&fields)
+                .map(|(operand, field)| fitting(field, operand))
+                .collect();
+            if let Some(field) = fields.get(query.equal.len()) {
+                let fit = |(strict, operand)| (strict, fitting(field, operand));
+                query.lower = lower.map(fit);
+                query.upper = upper.map(fit);
             }
             query
         })

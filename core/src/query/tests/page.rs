@@ -1,15 +1,19 @@
 //! Goal: pages neither overlap nor leave gaps, now and after changes.
 
+use std::sync::Arc;
+
 use proptest::option;
 use proptest::prelude::*;
 
-use super::model::{Model, ModelQuery, as_modelled, inserts, unlimited_query, writes};
-use super::world::{World, cursor_key};
+use super::model::{Model, ModelQuery, Write, inserts, unlimited_query, writes};
+use super::world::{World, add_index, cursor_key};
+use crate::catalog::IndexState;
 use crate::query::{
     Cursor, Expression, InvalidCursor, Journal, Operator, Page, PageError, PageRequest, PageStatus,
     Position, Query,
 };
 use crate::transaction::Transaction;
+use crate::{Error, Object};
 
 fn request() -> impl Strategy<Value = PageRequest> {
     (1usize..5, option::of(1usize..7), option::of(1usize..400)).prop_map(
@@ -51,7 +55,7 @@ fn read_all(
     }
 }
 
-fn filled(page_rows: usize, stored: &[super::model::Write]) -> (World, Model) {
+fn filled(page_rows: usize, stored: &[Write]) -> (World, Model) {
     let mut world = World::new(page_rows);
     let mut model = Model::default();
     let mut tx = world.begin();
@@ -60,11 +64,8 @@ fn filled(page_rows: usize, stored: &[super::model::Write]) -> (World, Model) {
     (world, model)
 }
 
-fn rows(pages: &[Page]) -> Vec<(crate::DocumentId, crate::Object)> {
-    pages
-        .iter()
-        .flat_map(|page| as_modelled(&page.page))
-        .collect()
+fn rows(pages: &[Page]) -> Vec<Arc<Object>> {
+    pages.iter().flat_map(|page| page.page.clone()).collect()
 }
 
 proptest! {
@@ -105,7 +106,7 @@ proptest! {
             prop_assert_eq!(&first.continue_cursor, split);
             prop_assert_eq!(&second.continue_cursor, &page.continue_cursor);
             prop_assert_eq!(second.is_done, page.is_done);
-            prop_assert_eq!(rows(&[first, second]), as_modelled(&page.page));
+            prop_assert_eq!(rows(&[first, second]), page.page.clone());
         }
 
         let last = pages.last().unwrap().1.continue_cursor.clone();
@@ -155,10 +156,8 @@ proptest! {
 
 /// Ten documents and a full scan of them.
 fn ten() -> (World, Query) {
-    let document = |mark: i64| crate::Object::from_fields([("mark", mark)]).unwrap();
-    let writes: Vec<_> = (0..10)
-        .map(|mark| super::model::Write::Insert(document(mark)))
-        .collect();
+    let document = |mark: i64| Object::from_fields([("mark", mark)]).unwrap();
+    let writes: Vec<_> = (0..10).map(|mark| Write::Insert(document(mark))).collect();
     (filled(512, &writes).0, ModelQuery::full_scan().query())
 }
 
@@ -174,7 +173,7 @@ fn impossible_requests_are_refused() {
     let (world, query) = ten();
     let code = |request: PageRequest| {
         let page = world.page(&mut world.begin(), &query, &request, &Journal::default());
-        crate::Error::from(page.unwrap_err()).code.into_owned()
+        Error::from(page.unwrap_err()).code.into_owned()
     };
     assert_eq!(code(of_size(0)), "NoDocumentsForPagination");
     assert_eq!(code(of_size(32_001)), "PageSizeTooLarge");
@@ -345,11 +344,8 @@ fn a_page_of_a_table_that_is_yet_to_come_grows_when_it_comes() {
     let mut tx = world.begin();
     let table = tx.ensure_table("later").unwrap();
     for mark in 0..3i64 {
-        tx.insert(
-            &table,
-            crate::Object::from_fields([("mark", mark)]).unwrap(),
-        )
-        .unwrap();
+        tx.insert(&table, Object::from_fields([("mark", mark)]).unwrap())
+            .unwrap();
     }
     let written = world.commit(tx);
     assert!(
@@ -362,4 +358,27 @@ fn a_page_of_a_table_that_is_yet_to_come_grows_when_it_comes() {
         .unwrap();
     assert_eq!(page.page.len(), 3);
     assert!(page.is_done);
+}
+
+#[test]
+fn cursors_do_not_outlive_the_fields_of_their_index() {
+    let query = Query::from_json(&serde_json::json!({
+        "source": {"type": "IndexRange", "indexName": "notes.by_x", "range": [], "order": null}, "operators": [],
+    }))
+    .unwrap();
+    let read = |fields: &[&str], request: &PageRequest| {
+        let mut world = World::new(4);
+        let mut tx = world.begin();
+        add_index(&mut tx, "by_x", fields, IndexState::Ready, false);
+        world.commit(tx);
+        world.page(&mut world.begin(), &query, request, &Journal::default())
+    };
+    let cursor = read(&["x"], &of_size(1)).unwrap().continue_cursor;
+    let request = PageRequest {
+        cursor: Some(cursor),
+        ..of_size(1)
+    };
+    assert!(read(&["x"], &request).is_ok());
+    let error = read(&["x", "y"], &request).unwrap_err();
+    assert_eq!(error, PageError::InvalidCursor(InvalidCursor::OtherQuery));
 }
