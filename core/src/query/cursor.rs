@@ -264,6 +264,17 @@ mod tests {
         }
     }
 
+    /// Clients keep cursors over updates of the server.
+    #[test]
+    fn the_form_of_cursors_is_settled() {
+        let cursor = Cursor {
+            position: Position::Key(vec![0x10, b'a', 0]),
+            fingerprint: Fingerprint([1; 32]),
+        };
+        let text = "AaGvUY1I71IVw3qnS1TsO_Rro-7sEIRQX6-D-KRobtCwg0uCyxjkHF6DVzZioRKPg_X1E5w";
+        assert_eq!(key().seal_cursor(&cursor), text);
+    }
+
     #[test]
     fn an_empty_journal_is_no_text() {
         assert_eq!(key().seal_journal(&Journal::default()), None);

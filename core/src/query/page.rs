@@ -153,7 +153,8 @@ impl PageQuery {
             _ => end,
         };
         let range = interval(plan.range.clone(), start.as_ref(), end.as_ref(), plan.order);
-        let stream = QueryStream::over(tx, &plan, range, request.page_size)?;
+        let rows_max = request.maximum_rows_read.unwrap_or(usize::MAX);
+        let stream = QueryStream::over(tx, &plan, range, request.page_size.min(rows_max))?;
         Ok(Self {
             stream,
             request,

@@ -77,10 +77,20 @@ impl QueryStream {
     ) -> Result<Self> {
         tx.count_range()?;
         let operators = plan.operators.clone();
-        let expected_rows = match operators.first() {
-            Some(Operator::Limit(limit)) => *limit,
+        let has_filter = operators
+            .iter()
+            .any(|operator| matches!(operator, Operator::Filter(_)));
+        let first_limit = operators
+            .iter()
+            .map_while(|operator| match operator {
+                Operator::Limit(limit) => Some(*limit),
+                Operator::Filter(_) => None,
+            })
+            .min();
+        let expected_rows = match first_limit {
+            Some(limit) => limit,
             // How many rows a filter drops is unknown.
-            Some(Operator::Filter(_)) => expected_rows.max(FIRST_PAGE_ROWS),
+            None if has_filter => expected_rows.max(FIRST_PAGE_ROWS),
             None => expected_rows,
         };
         let nothing = operators.contains(&Operator::Limit(0));

@@ -317,12 +317,31 @@ fn value() -> impl Strategy<Value = Value> {
     ])
 }
 
-/// A value for a field, and one in its place if the field is the creation time.
-fn operand() -> impl Strategy<Value = (Maybe, Value)> {
+/// A value for a user's field, and what stands in its place for a creation time and for an id.
+#[derive(Clone, Debug)]
+struct Operand {
+    value: Maybe,
+    time: Value,
+    id: Value,
+}
+
+impl Operand {
+    fn fitting(self, field: &FieldPath) -> Maybe {
+        match field.to_string().as_str() {
+            "_creationTime" => Some(self.time),
+            "_id" => Some(self.id),
+            _ => self.value,
+        }
+    }
+}
+
+fn operand() -> impl Strategy<Value = Operand> {
     // Documents to begin with are created at 2 ms, later ones at 3 ms, each a little after the one before.
     let time = (select(vec![2f64, 3.0]), 0u64..24)
         .prop_map(|(base, after)| Value::Float64(f64::from_bits(base.to_bits() + after)));
-    (maybe(), time)
+    // Ids of the first user tables lie between these.
+    let id = select(vec!["j5", "j9", "jd", "jh", "jn", "js", "jx", "k1"]).prop_map(Value::from);
+    (maybe(), time, id).prop_map(|(value, time, id)| Operand { value, time, id })
 }
 
 fn maybe() -> impl Strategy<Value = Maybe> {
@@ -386,11 +405,14 @@ fn predicate() -> impl Strategy<Value = Predicate> {
 }
 
 fn query_with(stage: impl Strategy<Value = Stage>) -> impl Strategy<Value = ModelQuery> {
-    let bound = || option::of((any::<bool>(), operand()));
+    let bound = || option::weighted(0.4, (any::<bool>(), operand()));
+    // Many equalities leave few documents.
+    let equalities = prop_oneof![4 => Just(0usize), 4 => Just(1), 2 => Just(2), 1 => Just(3)]
+        .prop_flat_map(|count| vec(operand(), count));
     (
         0..=BY_CREATION_TIME,
         select(vec![Order::Ascending, Order::Descending]),
-        vec(operand(), 0..4),
+        equalities,
         (bound(), bound()),
         any::<bool>(),
         vec(stage, 0..4),
@@ -405,22 +427,18 @@ fn query_with(stage: impl Strategy<Value = Stage>) -> impl Strategy<Value = Mode
                 backwards,
                 stages,
             };
-            if index == FULL_SCAN {
-                return query;
-            }
-            let fields = query.fields();
-            let fitting = |field: &FieldPath, (value, time)| match field.to_string().as_str() {
-                "_creationTime" => Some(time),
-                _ => value,
+            let fields = match index {
+                FULL_SCAN => Vec::new(),
+                _ => query.fields(),
             };
             // Only what the index has room for.
             query.equal = equal
                 .into_iter()
                 .zip(&fields)
-                .map(|(operand, field)| fitting(field, operand))
+                .map(|(operand, field)| operand.fitting(field))
                 .collect();
             if let Some(field) = fields.get(query.equal.len()) {
-                let fit = |(strict, operand)| (strict, fitting(field, operand));
+                let fit = |(strict, operand): (bool, Operand)| (strict, operand.fitting(field));
                 query.lower = lower.map(fit);
                 query.upper = upper.map(fit);
             }

@@ -100,6 +100,7 @@ proptest! {
                 end_cursor: Some(page.continue_cursor.clone()),
                 ..request.clone()
             };
+            prop_assert_ne!(split, &page.continue_cursor, "both halves have rows");
             // What a request says counts more than a journal.
             let first = world.page(&mut tx, &query, &first, &page.journal).unwrap();
             let second = world.page(&mut tx, &query, &second, &Journal::default()).unwrap();
@@ -111,9 +112,12 @@ proptest! {
 
         let last = pages.last().unwrap().1.continue_cursor.clone();
         let request = PageRequest { cursor: Some(last.clone()), ..requests[0].clone() };
-        let beyond = world.page(&mut tx, &query, &request, &Journal::default()).unwrap();
-        prop_assert!(beyond.page.is_empty() && beyond.is_done);
-        prop_assert_eq!(beyond.continue_cursor, last);
+        for end_cursor in [None, pages[0].1.split_cursor.clone()] {
+            let request = PageRequest { end_cursor, ..request.clone() };
+            let beyond = world.page(&mut tx, &query, &request, &Journal::default()).unwrap();
+            prop_assert!(beyond.page.is_empty() && beyond.is_done);
+            prop_assert_eq!(&beyond.continue_cursor, &last);
+        }
     }
 
     /// Method: read all pages, each in its own transaction; change documents; read each again with its journal. They

@@ -1,12 +1,12 @@
 //! Goal: a stream gives what the model gives, and depends on exactly what it consumed.
 
 use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
 use super::model::{Model, inserts, query, writes};
-use super::world::{World, ranges_read};
-use crate::persistence::KeyRange;
-use crate::persistence::Order;
-use crate::query::{Plan, Visibility};
+use super::world::{TABLE, World, ranges_read};
+use crate::persistence::{KeyRange, Order};
+use crate::query::{Plan, Query, QueryStep, QueryStream, Visibility};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
@@ -88,4 +88,24 @@ proptest! {
             prop_assert!(touched, "{:?}", before.reads());
         }
     }
+}
+
+/// Reading more than is wanted costs; reading row by row costs more.
+#[test]
+fn first_reads_are_as_large_as_the_result() {
+    let world = World::new(512);
+    let first_read = |operators: Json| {
+        let source = json!({"type": "FullTableScan", "tableName": TABLE, "order": null});
+        let query = Query::from_json(&json!({"source": source, "operators": operators})).unwrap();
+        let mut tx = world.begin();
+        let mut stream = QueryStream::open(&mut tx, &query, Visibility::User).unwrap();
+        match stream.next(&mut tx).unwrap() {
+            QueryStep::Read(read) => read.limit,
+            step => panic!("{step:?}"),
+        }
+    };
+    assert_eq!(first_read(json!([{"limit": 1}])), 1);
+    assert_eq!(first_read(json!([{"limit": 20}, {"limit": 10}])), 10);
+    assert!(first_read(json!([{"filter": {"$and": []}}, {"limit": 1}])) > 1);
+    assert!(first_read(json!([])) > 1);
 }
