@@ -1,6 +1,8 @@
 //! The core stays free of I/O, clocks, randomness, threads and runtimes: its dependencies are listed here, and its
 //! source names nothing of the kind.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

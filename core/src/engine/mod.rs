@@ -6,6 +6,9 @@
 //! calls. Time, randomness and environment variables are inputs of the call, so that running it again with the
 //! same inputs and answers gives the same outcome.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod native;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
