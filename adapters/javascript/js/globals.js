@@ -21,6 +21,7 @@
       "ReadableStreamDefaultReader", "TransformStream", "TransformStreamDefaultController", "WritableStream",
       "WritableStreamDefaultController", "WritableStreamDefaultWriter",
     ],
+    subtle: ["CryptoKey", "SubtleCrypto"],
     text: ["TextDecoder", "TextEncoder", "atob", "btoa"],
     text_streams: ["TextDecoderStream", "TextEncoderStream"],
     url: ["URL", "URLSearchParams"],

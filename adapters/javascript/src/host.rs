@@ -14,7 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::console::Console;
-use crate::{form, prelude, text, url};
+use crate::{crypto, form, prelude, text, url};
 
 /// A value that crosses between JavaScript and the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,6 +184,7 @@ impl HostState {
                 let now = self.now();
                 self.console.call(name, args, now)
             }
+            "crypto" => crypto::call(name, args, &mut self.rng),
             "form" => form::call(name, args),
             "text" => text::call(name, args),
             "url" => url::call(name, args),

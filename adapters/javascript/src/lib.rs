@@ -23,6 +23,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod console;
+mod crypto;
 mod form;
 mod host;
 mod prelude;

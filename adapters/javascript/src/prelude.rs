@@ -52,6 +52,7 @@ const LAZY: &[(&str, &str)] = &[
     lazy!("headers"),
     lazy!("performance"),
     ("streams", STREAMS),
+    lazy!("subtle"),
     lazy!("text"),
     lazy!("text_streams"),
     lazy!("url"),

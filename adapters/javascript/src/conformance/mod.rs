@@ -53,6 +53,8 @@ const SUITES: &[(&str, Phase, &str)] = suites! {
     "bodies": Action,
     "clone": Query,
     "console": Query,
+    "crypto": Action,
+    "crypto_in_queries": Query,
     "deterministic": Query,
     "encoding": Query,
     "events": Action,
@@ -93,7 +95,31 @@ pub fn run(engine: &dyn EvalEngine) {
                 .map(|failure| format!("{name}: {failure}")),
         );
     }
+    failures.extend(compare_inspection(engine));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Compares console lines with what npm object-inspect printed (see `js/tests/inspect_record.cjs`).
+fn compare_inspection(engine: &dyn EvalEngine) -> Vec<String> {
+    let cases: Vec<(String, String)> =
+        serde_json::from_str(include_str!("../../js/tests/inspect.json"))
+            .expect("the recording is an array of pairs");
+    let mut script = "(async () => {\n".to_owned();
+    for (expression, _) in &cases {
+        script.push_str(&format!("console.log(({expression}));\n"));
+    }
+    script.push_str("return ''; })()");
+    let evaluated = engine.eval(inputs(Phase::Query), &script, &mut answer);
+    let mut failures: Vec<String> = evaluated.result.err().into_iter().collect();
+    for (index, (expression, expected)) in cases.iter().enumerate() {
+        let found = evaluated.logs.get(index).map(|line| line.messages.concat());
+        if found.as_ref() != Some(expected) {
+            failures.push(format!(
+                "console.log({expression}): {found:?}, expected {expected:?}"
+            ));
+        }
+    }
+    failures
 }
 
 fn run_suite(engine: &dyn EvalEngine, phase: Phase, source: &str) -> Vec<String> {
