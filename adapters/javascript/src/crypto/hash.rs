@@ -69,16 +69,26 @@ pub(super) fn hmac(hash: Hash, key: &[u8], data: &[u8]) -> Vec<u8> {
     })
 }
 
+/// Rounds of one PBKDF2 call, over all blocks of its output: about a second. A host call cannot be interrupted.
+const PBKDF2_ROUNDS_MAX: u64 = 4_000_000;
+
 pub(super) fn pbkdf2(
     hash: Hash,
     password: &[u8],
     salt: &[u8],
     iterations: u32,
     length: usize,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, HostError> {
+    let block = digest(hash, b"").len();
+    let rounds = u64::from(iterations) * length.div_ceil(block) as u64;
+    if rounds > PBKDF2_ROUNDS_MAX {
+        return Err(operation_error(format!(
+            "PBKDF2 would take {rounds} rounds, the limit is {PBKDF2_ROUNDS_MAX}"
+        )));
+    }
     let mut key = vec![0; length];
     with_hash!(hash, D => ::pbkdf2::pbkdf2_hmac::<D>(password, salt, iterations, &mut key));
-    key
+    Ok(key)
 }
 
 pub(super) fn hkdf(

@@ -72,7 +72,7 @@ pub(crate) fn call(name: &str, args: Args<'_>, rng: &mut ChaCha12Rng) -> HostRes
             args.bytes(2)?,
             args.number(3)? as u32,
             length(args, 4)?,
-        ),
+        )?,
         // (hash, key, salt, info, length)
         "hkdf" => hash::hkdf(
             Hash::parse(args.string(0)?)?,
