@@ -136,6 +136,15 @@ impl HostState {
         }
     }
 
+    /// Begins another phase with new inputs; lines printed so far stay, observations are forgotten.
+    ///
+    /// For engines that import modules and run a function in one world.
+    pub fn enter(&mut self, inputs: HostInputs) {
+        self.rng = ChaCha12Rng::from_seed(inputs.seed);
+        self.inputs = inputs;
+        self.observed = Observed::default();
+    }
+
     /// What the code may use at the moment.
     pub fn phase(&self) -> Phase {
         self.inputs.phase

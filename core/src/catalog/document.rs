@@ -25,6 +25,7 @@ pub fn index_document(index: &Index) -> Object {
         IndexState::Backfilling => "backfilling",
         IndexState::Backfilled => "backfilled",
         IndexState::Ready => "ready",
+        IndexState::Dropped => "dropped",
     };
     object([
         ("indexId", Value::Int64(index.id.0.into())),
@@ -59,6 +60,7 @@ pub(super) fn parse_index(document: &Object) -> Result<Index> {
         "backfilling" => IndexState::Backfilling,
         "backfilled" => IndexState::Backfilled,
         "ready" => IndexState::Ready,
+        "dropped" => IndexState::Dropped,
         _ => return Err(damaged("an index has an unknown state")),
     };
     Ok(Index {

@@ -13,6 +13,9 @@ pub enum IndexState {
     Backfilled,
     /// In use.
     Ready,
+    /// Gone: no table has it. Its document stays, so that its id, under which storage may still hold keys, is not
+    /// given to another index.
+    Dropped,
 }
 
 /// A B-tree index over documents of one table.

@@ -37,7 +37,8 @@ pub struct Table {
     pub number: TableNumber,
     /// The name that functions use.
     pub name: String,
-    /// All indexes, the built-in ones first; in any state.
+    /// All indexes, the built-in ones first; in any state but dropped. A name can occur twice while a push replaces
+    /// an index: the one in use comes first.
     pub indexes: Vec<Arc<Index>>,
 }
 
@@ -227,6 +228,9 @@ impl Catalog {
         }
         if let Some(new) = new {
             self.last_index = self.last_index.max(new.id.0);
+            if new.state == IndexState::Dropped {
+                return Ok(());
+            }
             let new = Arc::new(new);
             match self.tables.get_mut(&new.table) {
                 Some(table) => {

@@ -214,8 +214,8 @@ impl<T> Committer<T> {
                 }
             })
             .collect();
-        // Tables before the indexes that belong to them.
-        catalog_changes.sort_by_key(|change| change.table);
+        // Tables before the indexes that belong to them, and what goes before what takes its name or its place.
+        catalog_changes.sort_by_key(|change| (change.table, change.new.is_some()));
         self.log.append(ts, Arc::new(keys));
         self.pending.push(Accepted {
             ts,

@@ -5,13 +5,20 @@
 //! [driver](crate::driver).
 
 mod analysis;
+mod auth;
 mod deployment;
+pub mod environment;
+pub mod indexes;
 mod record;
+mod request;
+pub mod response;
 
 pub use analysis::{
     AnalyzedFunction, AnalyzedModule, CronSpec, HttpRoute, RoutePattern, Visibility,
 };
+pub use auth::{auth_failure, auth_providers};
 pub use deployment::{Deployment, FunctionDefinition, program};
 pub use record::{
     DeploymentRecord, ModuleRecord, module_document, module_from_document, module_hash,
 };
+pub use request::{MODULE_BYTES_MAX, MODULES_MAX, PushRequest, UnchangedModule};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::analysis::AnalyzedModule;
+use super::analysis::{AnalyzedModule, CronSpec};
 use crate::engine::{Environment, Module};
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
@@ -67,6 +67,12 @@ impl DeploymentRecord {
         let mut document = Object::new();
         document.insert_unchecked(CONTENT, text);
         document
+    }
+
+    /// The jobs that run by the clock.
+    pub fn crons(&self) -> impl Iterator<Item = &CronSpec> {
+        let modules = self.analysis.values();
+        modules.flat_map(|module| module.cron_specs.iter().flatten())
     }
 
     /// Reads a document that [`Self::to_document`] made; other fields may have been added to it.

@@ -1,11 +1,12 @@
 //! Everything that a server shell offers, behind one handle.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::{CallContext, Database, Functions};
+use super::{CallContext, Database, Deployer, FunctionLog, Functions};
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -90,6 +91,8 @@ pub trait HttpClient: Send + Sync + 'static {
 /// A running deployment.
 pub struct Backend {
     functions: Functions,
+    deployer: Deployer,
+    log: Arc<FunctionLog>,
     config: BackendConfig,
 }
 
@@ -111,12 +114,24 @@ impl Backend {
             ("CONVEX_CLOUD_URL", &config.cloud_url),
             ("CONVEX_SITE_URL", &config.site_url),
         ];
-        let built_in_env = built_in_env
+        let built_in_env: BTreeMap<_, _> = built_in_env
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .into();
         let name = config.instance_name.clone();
+        let log = Arc::new(FunctionLog::new(database.runtime().clone()));
+        let deployer = Deployer::open(
+            database.clone(),
+            engine.clone(),
+            built_in_env.clone(),
+            log.clone(),
+        );
         let functions = Functions::new(database, engine, http, cursor_key, name, built_in_env);
-        Ok(Arc::new(Self { functions, config }))
+        Ok(Arc::new(Self {
+            functions,
+            deployer,
+            log,
+            config,
+        }))
     }
 
     /// The settings.
@@ -284,38 +299,38 @@ impl Backend {
 
     /// `/api/get_config_hashes`.
     pub async fn get_config_hashes(&self) -> Result<Json> {
-        Err(Error::internal("not built"))
+        self.deployer.get_config_hashes().await
     }
 
     /// `/api/deploy2/start_push`, body parsed as JSON.
     pub async fn start_push(&self, request: Json) -> Result<Json> {
-        Err(Error::internal("not built"))
+        self.deployer.start_push(request).await
     }
 
     /// `/api/deploy2/evaluate_push`.
     pub async fn evaluate_push(&self, request: Json) -> Result<Json> {
-        Err(Error::internal("not built"))
+        self.deployer.evaluate_push(request).await
     }
 
     /// `/api/deploy2/wait_for_schema`: answers at a terminal state or after the request's timeout.
     pub async fn wait_for_schema(&self, request: Json) -> Result<Json> {
-        Err(Error::internal("not built"))
+        self.deployer.wait_for_schema(request).await
     }
 
     /// `/api/deploy2/finish_push`.
     pub async fn finish_push(&self, request: Json) -> Result<Json> {
-        Err(Error::internal("not built"))
+        self.deployer.finish_push(request).await
     }
 
     /// `/api/update_environment_variables`: `{"changes":[{"name","value"|null}]}`.
     pub async fn update_environment_variables(&self, request: Json) -> Result<()> {
-        Err(Error::internal("not built"))
+        self.deployer.update_environment_variables(request).await
     }
 
     /// `/api/stream_function_logs`: entries after `cursor`, waiting up to a minute for one. `structured` gives log
     /// lines as objects.
     pub async fn stream_function_logs(&self, cursor: f64, structured: bool) -> Result<Json> {
-        Err(Error::internal("not built"))
+        Ok(self.log.read(cursor, structured).await)
     }
 
     /// Refuses new writes and waits for those under way.

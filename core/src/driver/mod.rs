@@ -4,19 +4,31 @@
 //! [`Persistence`](crate::persistence::Persistence) and [`FunctionEngine`](crate::engine::FunctionEngine), so the
 //! simulator runs the very same code.
 
+mod attempts;
 mod backend;
+mod backfill;
 mod contention;
 mod database;
+mod deployer;
 mod deployment;
+mod environment;
+mod function_log;
 mod functions;
+mod schema_change;
+mod schema_worker;
 mod subscription;
 mod system_functions;
+mod validation;
 
 pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
 pub use database::{CommitError, Database};
+pub use deployer::Deployer;
+pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
 pub use subscription::{Subscription, Watcher};
 
+#[cfg(test)]
+mod deployer_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

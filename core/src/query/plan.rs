@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::ast::{Operator, Query, Source, order_name};
 use super::range::{RangeBound, key_range};
-use crate::catalog::{BY_CREATION_TIME, BY_ID, Index, IndexState, Table};
+use crate::catalog::{BY_CREATION_TIME, BY_ID, Index, Table};
 use crate::error::{Error, Result};
 use crate::persistence::{IndexId, KeyRange, Order};
 use crate::transaction::Transaction;
@@ -169,19 +169,20 @@ fn readable_index<'a>(table: &'a Table, name: &str, source: &Source) -> Result<&
         return Ok(index);
     }
     let name = format!("{}.{name}", table.name);
-    Err(match index.state {
-        _ if index.staged => Error::bad_request(
+    Err(if index.staged {
+        Error::bad_request(
             "IndexStagedError",
             format!(
                 "Index {name} is staged and cannot be read. Remove `staged: true` from its definition to enable it."
             ),
-        ),
-        IndexState::Backfilling | IndexState::Backfilled | IndexState::Ready => Error::bad_request(
+        )
+    } else {
+        Error::bad_request(
             "IndexBackfillingError",
             format!(
                 "Index {name} is still being built and cannot be read before its deployment is complete."
             ),
-        ),
+        )
     })
 }
 

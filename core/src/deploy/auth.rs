@@ -1,0 +1,107 @@
+//! The providers of `auth.config.js`.
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::engine::Failure;
+use crate::error::{Error, Result};
+
+#[derive(Deserialize)]
+struct Config {
+    providers: Vec<Json>,
+}
+
+#[derive(Deserialize)]
+struct OpenIdConnect {
+    domain: String,
+    #[serde(rename = "applicationID")]
+    application_id: String,
+}
+
+#[derive(Deserialize)]
+struct CustomJwt {
+    issuer: String,
+    jwks: String,
+    algorithm: String,
+    #[serde(rename = "applicationID")]
+    application_id: Option<String>,
+}
+
+/// The providers of an evaluated auth configuration, in the form in which deployments keep them.
+///
+/// # Errors
+/// `AuthConfigNotMatchingSchemaError`.
+pub fn auth_providers(config: Json) -> Result<Vec<Json>> {
+    let config: Config = serde_json::from_value(config).map_err(mismatch)?;
+    config.providers.into_iter().map(provider).collect()
+}
+
+fn provider(json: Json) -> Result<Json> {
+    match json.get("type").and_then(Json::as_str) {
+        None | Some("oidc") => {
+            let provider: OpenIdConnect = serde_json::from_value(json).map_err(mismatch)?;
+            Ok(json!({"applicationID": provider.application_id, "domain": provider.domain}))
+        }
+        Some("customJwt") => {
+            let provider: CustomJwt = serde_json::from_value(json).map_err(mismatch)?;
+            if !matches!(provider.algorithm.as_str(), "RS256" | "ES256") {
+                return Err(mismatch(format!(
+                    "the algorithm is `{}`, not RS256 or ES256",
+                    provider.algorithm
+                )));
+            }
+            Ok(
+                json!({"type": "customJwt", "applicationID": provider.application_id,
+                "issuer": provider.issuer, "jwks": provider.jwks, "algorithm": provider.algorithm}),
+            )
+        }
+        Some(other) => Err(mismatch(format!("there is no provider type `{other}`"))),
+    }
+}
+
+fn mismatch(reason: impl std::fmt::Display) -> Error {
+    Error::bad_request(
+        "AuthConfigNotMatchingSchemaError",
+        format!("The providers in auth.config are not as they should be: {reason}"),
+    )
+}
+
+/// The error for an auth configuration that could not be evaluated. That a variable is not set is told apart, because
+/// the command-line client then says how to set it.
+pub fn auth_failure(failure: &Failure) -> Error {
+    let code = if failure.message.contains("Environment variable ") {
+        "AuthConfigMissingEnvironmentVariable"
+    } else {
+        "InvalidAuthConfig"
+    };
+    Error::bad_request(code, failure.to_string().trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_are_normalised_and_checked() {
+        let providers = auth_providers(json!({"providers": [
+            {"domain": "https://a.example", "applicationID": "web", "extra": 1},
+            {"type": "customJwt", "issuer": "i", "jwks": "j", "algorithm": "ES256"},
+        ]}));
+        assert_eq!(
+            providers.unwrap(),
+            [
+                json!({"applicationID": "web", "domain": "https://a.example"}),
+                json!({"type": "customJwt", "applicationID": null, "issuer": "i", "jwks": "j", "algorithm": "ES256"}),
+            ]
+        );
+        for bad in [
+            json!({}),
+            json!({"providers": [{"domain": "d"}]}),
+            json!({"providers": [{"type": "saml"}]}),
+            json!({"providers": [{"type": "customJwt", "issuer": "i", "jwks": "j", "algorithm": "none"}]}),
+        ] {
+            let error = auth_providers(bad).unwrap_err();
+            assert_eq!(error.code, "AuthConfigNotMatchingSchemaError");
+        }
+    }
+}

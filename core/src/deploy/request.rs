@@ -1,0 +1,276 @@
+//! The request that begins a push.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::engine::{Environment, Module};
+use crate::error::{Error, Result};
+
+/// Most modules of a deployment.
+pub const MODULES_MAX: usize = 4096;
+/// Most bytes of a module with its source map.
+pub const MODULE_BYTES_MAX: usize = 31 << 20;
+
+/// A push, checked as far as that is possible without running code.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// Nothing is to become live, whatever follows.
+    pub dry_run: bool,
+    /// Only to generate code from: changes of indexes are reported but not begun.
+    pub for_codegen: bool,
+    /// `convex.config.js`.
+    pub definition: Option<Module>,
+    /// `schema.js`.
+    pub schema: Option<Module>,
+    /// Modules that are sent along, by path.
+    pub changed: BTreeMap<String, Module>,
+    /// Modules that are as they were in the live deployment, by path.
+    pub unchanged: BTreeMap<String, UnchangedModule>,
+    /// Version of the npm package that pushes.
+    pub udf_server_version: String,
+}
+
+/// A module that the server has already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnchangedModule {
+    /// Where it runs.
+    pub environment: Environment,
+    /// See [`super::module_hash`].
+    pub hash: String,
+}
+
+impl PushRequest {
+    /// Reads a request body.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for another shape, `InvalidModules` for bad paths, `InvalidDefinition` or
+    /// `InvalidExternalModules` for features that are not supported.
+    pub fn parse(body: Json) -> Result<Self> {
+        let body: Body = serde_json::from_value(body).map_err(|error| {
+            Error::bad_request("InvalidConfig", format!("The push is malformed: {error}"))
+        })?;
+        let app = body.app_definition;
+        if let Some(name) = app.dependencies.first().cloned().or_else(|| {
+            let component = body.component_definitions.first()?;
+            Some(component["definitionPath"].as_str()?.to_owned())
+        }) {
+            return Err(Error::bad_request(
+                "InvalidDefinition",
+                format!(
+                    "This server does not support components yet, and the app uses `{name}`. Remove it from \
+                     `convex.config.ts`."
+                ),
+            ));
+        }
+        let modules = app.changed_modules.len() + app.unchanged_module_hashes.len();
+        if modules > MODULES_MAX {
+            return Err(invalid_modules(format!(
+                "The app has {modules} modules, but the maximum is {MODULES_MAX}"
+            )));
+        }
+        let mut changed = BTreeMap::new();
+        for module in app.changed_modules {
+            let module = module.check()?;
+            if let Some(twice) = changed.insert(module.path.clone(), module) {
+                return Err(sent_twice(&twice.path));
+            }
+        }
+        let mut unchanged = BTreeMap::new();
+        for module in app.unchanged_module_hashes {
+            check_module(&module.path, module.environment)?;
+            let path = module.path;
+            let module = UnchangedModule {
+                environment: module.environment,
+                hash: module.sha256,
+            };
+            if changed.contains_key(&path) || unchanged.insert(path.clone(), module).is_some() {
+                return Err(sent_twice(&path));
+            }
+        }
+        Ok(Self {
+            dry_run: body.dry_run,
+            for_codegen: body.for_codegen,
+            definition: app.definition.map(ModuleBody::check).transpose()?,
+            schema: app.schema.map(ModuleBody::check).transpose()?,
+            changed,
+            unchanged,
+            udf_server_version: app.udf_server_version,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    for_codegen: bool,
+    app_definition: AppDefinition,
+    #[serde(default)]
+    component_definitions: Vec<Json>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AppDefinition {
+    #[serde(default)]
+    definition: Option<ModuleBody>,
+    #[serde(default)]
+    dependencies: Vec<String>,
+    #[serde(default)]
+    schema: Option<ModuleBody>,
+    #[serde(default)]
+    changed_modules: Vec<ModuleBody>,
+    #[serde(default)]
+    unchanged_module_hashes: Vec<UnchangedBody>,
+    udf_server_version: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModuleBody {
+    path: String,
+    source: String,
+    #[serde(default)]
+    source_map: Option<String>,
+    environment: Environment,
+}
+
+#[derive(Deserialize)]
+struct UnchangedBody {
+    path: String,
+    environment: Environment,
+    sha256: String,
+}
+
+impl ModuleBody {
+    fn check(self) -> Result<Module> {
+        check_module(&self.path, self.environment)?;
+        let size = self.source.len() + self.source_map.as_ref().map_or(0, String::len);
+        if size > MODULE_BYTES_MAX {
+            return Err(invalid_modules(format!(
+                "`{}` has {size} bytes with its source map, but the maximum is {MODULE_BYTES_MAX}",
+                self.path
+            )));
+        }
+        Ok(Module {
+            path: self.path,
+            source: self.source.into(),
+            source_map: self.source_map.map(Into::into),
+            environment: self.environment,
+        })
+    }
+}
+
+fn check_module(path: &str, environment: Environment) -> Result<()> {
+    let mut components = path.split('/');
+    let legal = components.all(|component| !matches!(component, "" | "." | ".."));
+    if !(legal && path.ends_with(".js") && path.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(invalid_modules(format!(
+            "{path:?} is not the path of a module"
+        )));
+    }
+    if environment == Environment::Node {
+        return Err(Error::bad_request(
+            "InvalidExternalModules",
+            format!(
+                "This server does not run Node.js actions yet. Remove \"use node\" from `{path}`."
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn invalid_modules(message: String) -> Error {
+    Error::bad_request("InvalidModules", message)
+}
+
+fn sent_twice(path: &str) -> Error {
+    invalid_modules(format!("`{path}` was sent twice"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn body(app: Json) -> Json {
+        let mut body = json!({"adminKey": "k", "dryRun": false, "functions": "convex/", "appDefinition": {
+            "definition": null, "dependencies": [], "schema": null, "changedModules": [],
+            "unchangedModuleHashes": [], "udfServerVersion": "1.48.0"}, "componentDefinitions": []});
+        for (name, value) in app.as_object().unwrap() {
+            body["appDefinition"][name] = value.clone();
+        }
+        body
+    }
+
+    fn module(path: &str, environment: &str) -> Json {
+        json!({"path": path, "source": "x", "sourceMap": "{}", "environment": environment})
+    }
+
+    #[test]
+    fn reads_what_the_command_line_sends() {
+        let request = PushRequest::parse(body(json!({
+            "definition": module("convex.config.js", "isolate"),
+            "schema": module("schema.js", "isolate"),
+            "changedModules": [module("dir/a.js", "isolate"), module("_deps/AB12CD34.js", "isolate")],
+            "unchangedModuleHashes": [{"path": "http.js", "environment": "isolate", "sha256": "ab"}],
+        })))
+        .unwrap();
+        assert_eq!(
+            request.changed.keys().collect::<Vec<_>>(),
+            ["_deps/AB12CD34.js", "dir/a.js"]
+        );
+        assert_eq!(request.unchanged["http.js"].hash, "ab");
+        assert_eq!(request.schema.unwrap().path, "schema.js");
+        assert_eq!(request.udf_server_version, "1.48.0");
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_served() {
+        let mut components = body(json!({}));
+        components["componentDefinitions"] = json!([{"definitionPath": "rateCounter"}]);
+        let a = module("a.js", "isolate");
+        let unchanged = json!([{"path": "a.js", "environment": "isolate", "sha256": "ab"}]);
+        for (body, code) in [
+            (json!({}), "InvalidConfig"),
+            (components, "InvalidDefinition"),
+            (
+                body(json!({"dependencies": ["rateCounter"]})),
+                "InvalidDefinition",
+            ),
+            (
+                body(json!({"changedModules": [module("a.js", "node")]})),
+                "InvalidExternalModules",
+            ),
+            (
+                body(json!({"changedModules": [module("a.js", "moon")]})),
+                "InvalidConfig",
+            ),
+            (body(json!({"changedModules": [a, a]})), "InvalidModules"),
+            (
+                body(json!({"changedModules": [a], "unchangedModuleHashes": unchanged})),
+                "InvalidModules",
+            ),
+            (
+                body(json!({"changedModules": [module("../a.js", "isolate")]})),
+                "InvalidModules",
+            ),
+            (
+                body(json!({"changedModules": [module("/a.js", "isolate")]})),
+                "InvalidModules",
+            ),
+            (
+                body(json!({"changedModules": [module("a.ts", "isolate")]})),
+                "InvalidModules",
+            ),
+        ] {
+            let error = PushRequest::parse(body.clone()).expect_err(&body.to_string());
+            assert_eq!(error.code, code, "{body}");
+        }
+    }
+}
