@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
+use futures_util::future::Shared;
+use futures_util::{FutureExt, StreamExt};
 
 use super::subscription::{Subscription, Subscriptions};
 use crate::catalog::{self, Catalog, well_known};
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     runtime: RuntimeHandle,
     persistence: Arc<dyn Persistence>,
     state: Mutex<State>,
+    /// Ends when `State::running` is dropped.
+    stopping: Shared<oneshot::Receiver<()>>,
 }
 
 struct State {
@@ -46,6 +49,8 @@ struct State {
     /// Older snapshots that may still be in use, oldest first.
     pins: VecDeque<(Timestamp, Weak<()>)>,
     subscriptions: Subscriptions,
+    /// Held until the database is shut down.
+    running: Option<oneshot::Sender<()>>,
 }
 
 type Ticket = oneshot::Sender<Result<Timestamp>>;
@@ -96,17 +101,20 @@ impl Database {
             catalog: Arc::new(catalog),
             pin: Arc::new(()),
         };
+        let (running, stopping) = oneshot::channel();
         let state = State {
             committer: Committer::new(ts),
             snapshot,
             catalog_changed: ts,
             pins: VecDeque::new(),
             subscriptions: Subscriptions::default(),
+            running: Some(running),
         };
         let inner = Arc::new(Inner {
             runtime,
             persistence,
             state: Mutex::new(state),
+            stopping: stopping.shared(),
         });
         let (commits, wakeups) = mpsc::channel(1);
         inner
@@ -296,12 +304,21 @@ impl Database {
 
     /// Refuses writes from now on, waits for those under way and leaves the database as it is.
     pub async fn shut_down(&self) {
-        let dropped = self.inner.lock().committer.halt(Error::new(
-            ErrorClass::Overloaded,
-            "ShuttingDown",
-            "The server is shutting down. Try again on the next one.",
-        ));
+        let dropped = {
+            let mut state = self.inner.lock();
+            let tickets = state.committer.halt(Error::new(
+                ErrorClass::Overloaded,
+                "ShuttingDown",
+                "The server is shutting down. Try again on the next one.",
+            ));
+            (tickets, state.running.take())
+        };
         drop(dropped);
+    }
+
+    /// Completes once [`Self::shut_down`] has been called.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + Unpin + use<> {
+        self.inner.stopping.clone().map(|_| ())
     }
 }
 

@@ -16,6 +16,7 @@ mod function_log;
 mod functions;
 mod schema_change;
 mod schema_worker;
+mod session;
 mod subscription;
 mod system_functions;
 mod validation;
@@ -25,6 +26,7 @@ pub use database::{CommitError, Database};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
+pub use session::{Incoming, Outgoing, serve};
 pub use subscription::{Subscription, Watcher};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use crate::engine::Failure;
 use crate::request_id::RequestId;
 use crate::timestamp::Timestamp;
 
@@ -21,6 +22,15 @@ pub struct FunctionError {
 }
 
 impl FunctionError {
+    /// What clients are told of a failure. `redacted`: without the text of the exception.
+    pub fn new(request_id: RequestId, failure: &Failure, redacted: bool) -> Self {
+        Self {
+            request_id,
+            printed: (!redacted).then(|| failure.to_string()),
+            data: failure.data.clone(),
+        }
+    }
+
     /// The text that clients get.
     pub fn text(&self) -> String {
         self.request_id.error_text(self.printed.as_deref())

@@ -44,14 +44,15 @@ pub struct CallContext {
 
 impl CallContext {
     /// A call from outside.
-    pub fn new(identity: Identity, request_id: RequestId) -> Self {
+    pub fn new(identity: impl Into<Arc<Identity>>, request_id: RequestId) -> Self {
+        let identity = identity.into();
         let access = if identity.is_admin() {
             Access::Internal
         } else {
             Access::Public
         };
         Self {
-            identity: Arc::new(identity),
+            identity,
             access,
             request_id,
             depth: 0,

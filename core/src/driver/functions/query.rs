@@ -1,7 +1,7 @@
 //! Queries: run at a snapshot, cached with their read set, shared by everyone who asks the same.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_channel::oneshot;
@@ -13,6 +13,8 @@ use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::Result;
 use crate::function::{self, Access};
+use crate::request_id::RequestId;
+use crate::sync::{FunctionError, QueryOutcome};
 use crate::timestamp::Timestamp;
 use crate::transaction::Snapshot;
 use crate::value::{FunctionPath, Object, Value};
@@ -34,6 +36,11 @@ pub struct LiveQuery {
     pub ts: Timestamp,
     /// Fires when something it read changes.
     pub subscription: Subscription,
+    /// The request for which it ran first.
+    request_id: RequestId,
+    /// The result as connections tell it, with and without what is hidden from clients.
+    shown: OnceLock<Arc<QueryOutcome>>,
+    redacted: OnceLock<Arc<QueryOutcome>>,
     /// When it ran, monotonic.
     ran_at: Duration,
     /// Whether it looked at the clock.
@@ -45,6 +52,32 @@ impl LiveQuery {
     /// Whether the query would give the same at `ts`.
     pub fn is_valid_at(&self, ts: Timestamp) -> bool {
         self.ts <= ts && self.subscription.is_valid_at(ts)
+    }
+
+    /// The result in the form in which connections tell it, rendered once for all of them. `redacted`: without log
+    /// lines and the texts of exceptions.
+    pub fn outcome(&self, redacted: bool) -> &Arc<QueryOutcome> {
+        let rendered = if redacted {
+            &self.redacted
+        } else {
+            &self.shown
+        };
+        rendered.get_or_init(|| Arc::new(self.render(redacted)))
+    }
+
+    fn render(&self, redacted: bool) -> QueryOutcome {
+        let logs: Vec<_> = match redacted {
+            true => Vec::new(),
+            false => self.logs.iter().map(LogLine::to_string).collect(),
+        };
+        let journal = self.journal.as_deref();
+        match &self.result {
+            Ok(value) => QueryOutcome::success(&value.to_json_string(), &logs, journal),
+            Err(failure) => {
+                let error = FunctionError::new(self.request_id.clone(), failure, redacted);
+                QueryOutcome::failure(&error, &logs, journal)
+            }
+        }
     }
 }
 
@@ -140,7 +173,7 @@ impl Functions {
         let path = FunctionPath::parse(path)?;
         let args = match function::single_argument(&path, args) {
             Ok(args) => args,
-            Err(failure) => return Ok(self.failed_query(failure, snapshot)),
+            Err(failure) => return Ok(self.failed_query(context, failure, snapshot)),
         };
         let anyone = CacheKey {
             path,
@@ -248,14 +281,20 @@ impl Functions {
             observed: Observed { time, .. },
             ..
         } = outcome;
-        let size =
-            result.as_ref().map_or(256, Value::size) + key.args.size() + tx.reads().size() + 512;
+        // The result counts twice: it is kept as connections tell it, too.
+        let size = 2 * result.as_ref().map_or(256, Value::size)
+            + key.args.size()
+            + tx.reads().size()
+            + 512;
         let query = LiveQuery {
             result,
             logs,
             journal,
             ts: snapshot.ts,
             subscription: database.subscribe(tx.reads(), snapshot),
+            request_id: context.request_id.clone(),
+            shown: OnceLock::new(),
+            redacted: OnceLock::new(),
             ran_at,
             timed: time,
             bytes: size,
@@ -264,7 +303,12 @@ impl Functions {
     }
 
     /// A query that failed before it read anything.
-    fn failed_query(&self, failure: Failure, snapshot: &Snapshot) -> Arc<LiveQuery> {
+    pub(in crate::driver) fn failed_query(
+        &self,
+        context: &CallContext,
+        failure: Failure,
+        snapshot: &Snapshot,
+    ) -> Arc<LiveQuery> {
         let database = &self.shared.database;
         Arc::new(LiveQuery {
             result: Err(failure),
@@ -272,6 +316,9 @@ impl Functions {
             journal: None,
             ts: snapshot.ts,
             subscription: database.subscribe(&crate::transaction::ReadSet::default(), snapshot),
+            request_id: context.request_id.clone(),
+            shown: OnceLock::new(),
+            redacted: OnceLock::new(),
             ran_at: database.runtime().monotonic(),
             timed: false,
             bytes: 0,
