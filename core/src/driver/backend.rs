@@ -125,7 +125,15 @@ impl Backend {
             built_in_env.clone(),
             log.clone(),
         );
-        let functions = Functions::new(database, engine, http, cursor_key, name, built_in_env);
+        let functions = Functions::new(
+            database,
+            engine,
+            http,
+            cursor_key,
+            name,
+            built_in_env,
+            log.clone(),
+        );
         Ok(Arc::new(Self {
             functions,
             deployer,

@@ -13,14 +13,17 @@ use super::deployer::Deployer;
 use super::deployment::{Deployments, load_deployment};
 use super::function_log::FunctionLog;
 use super::testing::ThreadRuntime;
-use super::{Database, schema_change};
+use super::{CallContext, Database, Functions, HttpClient, schema_change};
 use crate::catalog::{IndexState, SchemaState};
 use crate::deploy::{Deployment, module_hash};
 use crate::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
 };
+use crate::identity::Identity;
 use crate::persistence::memory::MemoryPersistence;
 use crate::persistence::{IndexRead, KeyRange, Order, Persistence};
+use crate::query::CursorKey;
+use crate::request_id::RequestId;
 use crate::schema::SchemaDefinition;
 use crate::value::{DocumentId, Object, Value, decode_document};
 
@@ -61,6 +64,14 @@ fn evaluate(program: &Program, evaluation: Evaluation) -> Result<Json, Failure> 
         Evaluation::Schema(path) | Evaluation::AuthConfig(path) | Evaluation::Definition(path) => {
             read(&path)
         }
+    }
+}
+
+struct NoHttp;
+
+impl HttpClient for NoHttp {
+    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+        unreachable!("system queries make no requests")
     }
 }
 
@@ -128,6 +139,30 @@ impl World {
     fn set_env(&self, name: &str, value: Option<&str>) -> crate::Result<()> {
         let request = json!({"changes": [{"name": name, "value": value}]});
         block_on(self.deployer.update_environment_variables(request))
+    }
+
+    /// A system query's result, in encoded JSON.
+    fn system(&self, path: &str, args: Json) -> Result<Json, String> {
+        let functions = Functions::new(
+            self.db.clone(),
+            Arc::new(JsonEngine),
+            Arc::new(NoHttp),
+            CursorKey::new([1; 32], "test"),
+            "test".to_owned(),
+            BTreeMap::from([("CONVEX_CLOUD_URL".to_owned(), "http://cloud".to_owned())]),
+            Arc::new(FunctionLog::new(self.db.runtime().clone())),
+        );
+        let identity = Identity::Admin {
+            read_only: false,
+            acting_as: None,
+        };
+        let context = CallContext::new(identity, RequestId::from_bytes([0; 8]));
+        let snapshot = self.db.snapshot();
+        let query = functions.query(&context, path, args, None, &snapshot);
+        let result = block_on(query).unwrap().result.clone();
+        result
+            .map(|value| value.to_json())
+            .map_err(|failure| failure.message)
     }
 
     fn insert(&self, table: &str, fields: &[(&str, Value)]) -> DocumentId {
@@ -575,4 +610,99 @@ fn code_that_cannot_be_served_is_refused() {
     world.push(app);
     let error = world.set_env("KEY", None).unwrap_err();
     assert_eq!(error.code, "RequiredEnvironmentVariable");
+}
+
+#[test]
+fn system_queries_show_tables_and_their_documents() {
+    let world = World::new();
+    let page = |cursor: Json, count: u32| json!({"table": "b", "order": "desc", "paginationOpts": {"cursor": cursor, "numItems": count}});
+    let empty = world
+        .system("_system/cli/tableData", page(Json::Null, 2))
+        .unwrap();
+    assert_eq!(empty["page"], json!([]));
+    assert_eq!(empty["isDone"], true);
+    world.insert("b", &[("n", Value::Float64(1.0))]);
+    let last = world.insert("b", &[("n", Value::Float64(2.0))]);
+    world.insert("a", &[]);
+    let tables = world
+        .system("_system/cli/tables:default", json!({}))
+        .unwrap();
+    assert_eq!(
+        tables,
+        json!({"page": [{"name": "a"}, {"name": "b"}], "isDone": true, "continueCursor": "end"})
+    );
+    let first = world
+        .system("_system/cli/tableData", page(Json::Null, 1))
+        .unwrap();
+    assert_eq!(first["page"][0]["n"], 2.0);
+    assert_eq!(first["isDone"], false);
+    let cursor = first["continueCursor"].clone();
+    let second = world
+        .system("_system/cli/tableData", page(cursor, 5))
+        .unwrap();
+    assert_eq!(second["page"].as_array().unwrap().len(), 1);
+    assert_eq!(second["isDone"], true);
+    let size = |table: &str| world.system("_system/cli/tableSize", json!({"tableName": table}));
+    assert_eq!(size("b").unwrap(), 2.0);
+    assert_eq!(size("none").unwrap(), 0.0);
+
+    // The number of a table changes with each write to it.
+    let number = || {
+        let args = json!({"tableName": "b"});
+        world.system("_system/cli/queryTable", args).unwrap()
+    };
+    let before = number();
+    let mut tx = world.db.begin();
+    let row = block_on(world.db.get(&mut tx, last)).unwrap().unwrap();
+    tx.replace(last, &row, Object::new()).unwrap();
+    block_on(world.db.commit(tx)).unwrap();
+    assert_ne!(number(), before);
+}
+
+#[test]
+fn system_queries_show_configuration_and_functions() {
+    let world = World::new();
+    world.set_env("B", Some("2")).unwrap();
+    world.set_env("A", Some("1")).unwrap();
+    let list = world
+        .system("_system/cli/queryEnvironmentVariables", json!({}))
+        .unwrap();
+    let names: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| &v["name"])
+        .collect();
+    assert_eq!(names, ["A", "B"]);
+    let get = |name: &str| {
+        let path = "_system/cli/queryEnvironmentVariables:get";
+        world.system(path, json!({"name": name})).unwrap()
+    };
+    assert_eq!(get("B"), json!({"name": "B", "value": "2"}));
+    assert_eq!(get("C"), Json::Null);
+    world.push(json!({"changedModules": [module("tasks.js", functions(&["list"]))]}));
+    let spec = world
+        .system("_system/cli/modules:apiSpec", json!({}))
+        .unwrap();
+    assert_eq!(
+        spec,
+        json!([{"identifier": "tasks.js:list", "functionType": "Query", "visibility": {"kind": "public"},
+            "args": {"type": "object", "value": {}}, "returns": {"type": "any"}}])
+    );
+    let url = world.system("_system/cli/convexUrl:cloudUrl", json!({}));
+    assert_eq!(url.unwrap(), "http://cloud");
+    for (path, expected) in [
+        ("_system/frontend/components:list", json!([])),
+        ("_system/cli/queryImport:list", json!([])),
+        ("_system/cli/queryImport:default", Json::Null),
+        ("_system/cli/exports:getLatest", Json::Null),
+    ] {
+        assert_eq!(world.system(path, json!({})), Ok(expected), "{path}");
+    }
+    let unknown = world.system("_system/cli/nothing", json!({})).unwrap_err();
+    assert!(unknown.contains("_system/cli/nothing"));
+    let incomplete = world
+        .system("_system/cli/tableSize", json!({}))
+        .unwrap_err();
+    assert!(incomplete.contains("tableName"));
 }

@@ -111,6 +111,11 @@ impl Transaction {
         &self.reads
     }
 
+    /// Depends on a range of an index as a whole, without reading it.
+    pub fn depend_on(&mut self, index: IndexId, range: KeyRange) {
+        self.reads.insert(index, range);
+    }
+
     /// Whether nothing has been written.
     pub fn is_read_only(&self) -> bool {
         self.writes.is_empty()

@@ -8,13 +8,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value as Json;
 
 use super::syscalls::{function_address, value_json};
-use super::{CallContext, Functions};
+use super::{CallContext, Ended, Functions};
 use crate::deploy::{Deployment, FunctionDefinition};
 use crate::engine::{
     Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemError, SystemResult, Turn, host_op,
 };
 use crate::error::{Error, Result};
 use crate::function::{self, Access, Arguments};
+use crate::transaction::Usage;
 use crate::value::{FunctionPath, Object, Value};
 
 /// How an action ended.
@@ -43,6 +44,7 @@ impl Functions {
         // Boxed: actions call actions.
         async move {
             let path = FunctionPath::parse(path)?;
+            let begun = self.shared.database.runtime().monotonic();
             let mut tx = self.shared.database.begin();
             let deployment = self.deployment(&mut tx).await?;
             let checked = function::find_function(
@@ -70,7 +72,7 @@ impl Functions {
             let turns = self
                 .take_action_turns(context, &deployment, function, args)
                 .boxed();
-            match select(turns, time_out).await {
+            let result = match select(turns, time_out).await {
                 Either::Left((result, _)) => result,
                 Either::Right(((), _)) => Ok(ActionResult {
                     result: Err(Failure::new(format!(
@@ -79,7 +81,16 @@ impl Functions {
                     ))),
                     logs: Vec::new(),
                 }),
+            };
+            if let Ok(result) = &result {
+                let ended = Ended {
+                    failure: result.result.as_ref().err(),
+                    logs: &result.logs,
+                    usage: Usage::default(),
+                };
+                self.log_call(context, &path, FunctionKind::Action, begun, ended);
             }
+            result
         }
         .boxed()
     }

@@ -9,6 +9,7 @@ mod udf;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub use action::ActionResult;
 pub use mutation::{MutationKey, MutationResult};
@@ -19,14 +20,16 @@ use super::backend::HttpClient;
 use super::contention::Contention;
 use super::database::Database;
 use super::deployment::{Deployments, load_deployment};
+use super::function_log::{Completion, FunctionLog};
 use crate::deploy::Deployment;
-use crate::engine::FunctionEngine;
+use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::Result;
 use crate::function::Access;
 use crate::identity::Identity;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, Usage};
+use crate::value::FunctionPath;
 use query::QueryCache;
 
 /// Who calls a function, and what the call is part of.
@@ -60,6 +63,13 @@ impl CallContext {
     }
 }
 
+/// What the log says of how a call ended.
+struct Ended<'a> {
+    failure: Option<&'a Failure>,
+    logs: &'a [LogLine],
+    usage: Usage,
+}
+
 /// Runs functions of the live deployment. Clones share everything.
 #[derive(Clone)]
 pub struct Functions {
@@ -73,6 +83,7 @@ struct Shared {
     cursor_key: Arc<CursorKey>,
     instance_name: String,
     built_in_env: BTreeMap<String, String>,
+    log: Arc<FunctionLog>,
     deployments: Mutex<Deployments>,
     contention: Arc<Contention>,
     queries: Mutex<QueryCache>,
@@ -87,6 +98,7 @@ impl Functions {
         cursor_key: CursorKey,
         instance_name: String,
         built_in_env: BTreeMap<String, String>,
+        log: Arc<FunctionLog>,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -96,6 +108,7 @@ impl Functions {
                 cursor_key: Arc::new(cursor_key),
                 instance_name,
                 built_in_env,
+                log,
                 deployments: Mutex::default(),
                 contention: Arc::default(),
                 queries: Mutex::default(),
@@ -111,6 +124,44 @@ impl Functions {
     /// The engine.
     pub fn engine(&self) -> &Arc<dyn FunctionEngine> {
         &self.shared.engine
+    }
+
+    /// Environment variables that the server sets.
+    pub(super) fn built_in_env(&self) -> &BTreeMap<String, String> {
+        &self.shared.built_in_env
+    }
+
+    /// The key that cursors are sealed with.
+    pub(super) fn cursor_key(&self) -> &CursorKey {
+        &self.shared.cursor_key
+    }
+
+    /// Shows a call that is over to those who follow the logs.
+    fn log_call(
+        &self,
+        context: &CallContext,
+        path: &FunctionPath,
+        kind: FunctionKind,
+        begun: Duration,
+        ended: Ended<'_>,
+    ) {
+        let runtime = self.shared.database.runtime();
+        let id = runtime.entropy();
+        self.shared.log.append(Completion {
+            udf_type: match kind {
+                FunctionKind::Query => "Query",
+                FunctionKind::Mutation => "Mutation",
+                FunctionKind::Action => "Action",
+            },
+            identifier: path.stripped(),
+            log_lines: ended.logs.to_vec(),
+            cached: false,
+            execution_time: runtime.monotonic().saturating_sub(begun),
+            error: ended.failure.map(Failure::to_string),
+            request_id: context.request_id.to_string(),
+            execution_id: RequestId::from_bytes(std::array::from_fn(|i| id[i])).to_string(),
+            usage: ended.usage,
+        });
     }
 
     /// The live deployment as `tx` sees it.

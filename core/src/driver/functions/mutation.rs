@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::udf::UdfOutcome;
-use super::{CallContext, Functions};
+use super::{CallContext, Ended, Functions};
 use crate::driver::database::CommitError;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
@@ -80,8 +80,18 @@ impl Functions {
             };
             let UdfOutcome { result, logs, .. } = *outcome;
             let snapshot = tx.snapshot_ts();
+            let usage = tx.usage();
+            let log = |failure| {
+                let ended = Ended {
+                    failure,
+                    logs: &logs,
+                    usage,
+                };
+                self.log_call(context, &path, FunctionKind::Mutation, begun, ended);
+            };
             let value = match result {
                 Err(failure) => {
+                    log(Some(&failure));
                     return Ok(MutationResult {
                         result: Err(failure),
                         logs,
@@ -95,6 +105,7 @@ impl Functions {
             }
             let (conflict, table) = match database.commit(tx).await {
                 Ok(ts) => {
+                    log(None);
                     return Ok(MutationResult {
                         result: Ok(value),
                         logs,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use serde_json::Value as Json;
 
-use super::{CallContext, Functions, UdfOutcome};
+use super::{CallContext, Ended, Functions, UdfOutcome};
 use crate::driver::subscription::Subscription;
 use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
@@ -281,6 +281,14 @@ impl Functions {
             observed: Observed { time, .. },
             ..
         } = outcome;
+        if !key.path.module.starts_with("_system/") {
+            let ended = Ended {
+                failure: result.as_ref().err(),
+                logs: &logs,
+                usage: tx.usage(),
+            };
+            self.log_call(context, &key.path, FunctionKind::Query, ran_at, ended);
+        }
         // The result counts twice: it is kept as connections tell it, too.
         let size = 2 * result.as_ref().map_or(256, Value::size)
             + key.args.size()
