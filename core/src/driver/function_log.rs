@@ -230,6 +230,7 @@ pub fn log_line_json(line: &LogLine, structured: bool) -> Json {
 #[cfg(test)]
 mod tests {
     use futures_executor::block_on;
+    use futures_util::future::join;
 
     use super::*;
     use crate::driver::testing::ThreadRuntime;
@@ -243,21 +244,14 @@ mod tests {
 
     #[test]
     fn readers_get_each_entry_once_and_wait_for_the_next() {
-        let log = Arc::new(FunctionLog::new(ThreadRuntime::handle()));
+        let log = FunctionLog::new(ThreadRuntime::handle());
         log.warn("a");
         log.warn("b");
         let first = block_on(log.read(0.0, false));
         assert_eq!(identifiers(&first), ["[WARN] a", "[WARN] b"]);
         let cursor = first["newCursor"].as_f64().unwrap();
-        let reader = {
-            let log = log.clone();
-            std::thread::spawn(move || block_on(log.read(cursor, false)))
-        };
-        while log.lock().waiting.is_empty() {
-            std::thread::yield_now();
-        }
-        log.warn("c");
-        let second = reader.join().unwrap();
+        // The reader goes first and finds nothing.
+        let (second, ()) = block_on(join(log.read(cursor, false), async { log.warn("c") }));
         assert_eq!(identifiers(&second), ["[WARN] c"]);
         assert!(second["newCursor"].as_f64().unwrap() > cursor);
         let structured = block_on(log.read(cursor, true));
