@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin_key;
 pub mod catalog;
 pub mod commit;
 pub mod deploy;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::deployment::environment_variables;
 use super::{CallContext, Database, Deployer, FunctionLog, Functions};
+use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorClass, Result};
 use crate::identity::Identity;
 use crate::persistence::Persistence;
 use crate::query::CursorKey;
@@ -93,6 +95,7 @@ pub struct Backend {
     functions: Functions,
     deployer: Deployer,
     log: Arc<FunctionLog>,
+    admin_keys: AdminKeys,
     config: BackendConfig,
 }
 
@@ -138,6 +141,7 @@ impl Backend {
             functions,
             deployer,
             log,
+            admin_keys: AdminKeys::new(&config.instance_name, config.derive_secret("admin keys")),
             config,
         }))
     }
@@ -296,13 +300,27 @@ impl Backend {
         self.config.redact && !identity.is_admin()
     }
 
-    /// Runs a pushed-on-the-fly query module (`/api/run_test_function`); body as the deploy API has it.
-    pub async fn run_test_function(
-        &self,
-        caller: &Caller,
-        request: Json,
-    ) -> Result<FunctionResult> {
-        Err(Error::internal("not built"))
+    /// Issues and verifies the deployment's admin keys.
+    pub fn admin_keys(&self) -> &AdminKeys {
+        &self.admin_keys
+    }
+
+    /// Verifies a user's token.
+    ///
+    /// # Errors
+    /// `NoAuthProvider`, always: this server has no providers of user identities yet.
+    pub fn verify_token(&self, _token: &str) -> Result<Identity> {
+        Err(Error::new(
+            ErrorClass::Unauthenticated,
+            "NoAuthProvider",
+            "This server does not verify user tokens yet. Leave out the token.",
+        ))
+    }
+
+    /// A name for a request that comes without one.
+    pub fn new_request_id(&self) -> RequestId {
+        let entropy = self.database().runtime().entropy();
+        RequestId::from_bytes(std::array::from_fn(|at| entropy[at]))
     }
 
     /// `/api/get_config_hashes`.
@@ -333,6 +351,17 @@ impl Backend {
     /// `/api/update_environment_variables`: `{"changes":[{"name","value"|null}]}`.
     pub async fn update_environment_variables(&self, request: Json) -> Result<()> {
         self.deployer.update_environment_variables(request).await
+    }
+
+    /// `/api/list_environment_variables`: `{"environmentVariables": {name: value}}`, without the built-in ones.
+    ///
+    /// # Errors
+    /// If the stored variables are damaged.
+    pub fn list_environment_variables(&self) -> Result<Json> {
+        let mut tx = self.database().begin();
+        let documents = tx.configuration("_environment_variables");
+        let variables = environment_variables(&documents)?;
+        Ok(serde_json::json!({ "environmentVariables": variables }))
     }
 
     /// `/api/stream_function_logs`: entries after `cursor`, waiting up to a minute for one. `structured` gives log

@@ -289,14 +289,18 @@ impl Database {
     pub fn subscribe(&self, reads: &ReadSet, snapshot: &Snapshot) -> Subscription {
         let mut state = self.inner.lock();
         let state = &mut *state;
-        let newest = state.snapshot.ts;
-        let missed = state
-            .committer
-            .log()
-            .first_conflict(reads, snapshot.ts)
-            .map(|conflict| conflict.with);
-        // A conflict that is not published yet is found again when it is.
-        let missed = missed.filter(|ts| *ts <= newest);
+        let log = state.committer.log();
+        let missed = if snapshot.ts < log.begins_after() {
+            // What has changed since then is forgotten, so anything may have.
+            Some(log.begins_after())
+        } else {
+            // A conflict that is not published yet is found again when it is.
+            let newest = state.snapshot.ts;
+            let conflict = log.first_conflict(reads, snapshot.ts);
+            conflict
+                .map(|conflict| conflict.with)
+                .filter(|ts| *ts <= newest)
+        };
         state
             .subscriptions
             .add(reads, missed, Arc::downgrade(&self.inner))

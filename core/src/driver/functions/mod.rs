@@ -5,6 +5,8 @@ mod host;
 mod mutation;
 mod query;
 mod syscalls;
+#[cfg(test)]
+mod tests;
 mod udf;
 
 use std::collections::BTreeMap;

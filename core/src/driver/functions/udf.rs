@@ -1,7 +1,6 @@
 //! One run of a query or mutation inside a transaction.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
@@ -22,10 +21,6 @@ pub(crate) struct UdfOutcome {
     pub logs: Vec<LogLine>,
     /// Inputs it looked at, nested calls included.
     pub observed: Observed,
-    /// Time spent in JavaScript.
-    pub cpu: Duration,
-    /// Largest heap, bytes.
-    pub memory: usize,
 }
 
 impl UdfOutcome {
@@ -34,8 +29,6 @@ impl UdfOutcome {
             result: Err(failure),
             logs: Vec::new(),
             observed: Observed::default(),
-            cpu: Duration::ZERO,
-            memory: 0,
         }
     }
 }
@@ -128,8 +121,6 @@ impl Functions {
                 result,
                 logs,
                 observed,
-                cpu: outcome.cpu,
-                memory: outcome.memory,
             },
         ))
     }

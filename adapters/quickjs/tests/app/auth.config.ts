@@ -1,1 +1,0 @@
-export default { providers: [{ domain: process.env.ISSUER, applicationID: "web" }] };

@@ -1,2 +1,0 @@
-import { defineApp } from "convex/server";
-export default defineApp();
