@@ -4,7 +4,7 @@
 //! and "these subscriptions are invalid from it on" are one step. It is held for bookkeeping only, never across
 //! storage. One task, the commit loop, feeds storage.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ struct State {
     snapshot: Snapshot,
     /// When the catalog last changed.
     catalog_changed: Timestamp,
-    /// Older snapshots that may still be in use, oldest first.
-    pins: VecDeque<(Timestamp, Weak<()>)>,
+    /// Older snapshots that may still be in use.
+    pins: BTreeMap<Timestamp, Weak<()>>,
     subscriptions: Subscriptions,
     /// Held until the database is shut down.
     running: Option<oneshot::Sender<()>>,
@@ -106,7 +106,7 @@ impl Database {
             committer: Committer::new(ts),
             snapshot,
             catalog_changed: ts,
-            pins: VecDeque::new(),
+            pins: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
             running: Some(running),
         };
@@ -145,13 +145,16 @@ impl Database {
     /// not come yet.
     pub async fn snapshot_at(&self, ts: Timestamp) -> Result<Snapshot> {
         let mut snapshot = {
-            let state = self.inner.lock();
+            let mut state = self.inner.lock();
             let newest = &state.snapshot;
             if ts > newest.ts {
                 return Err(Error::bad_request(
                     "InvalidTimestamp",
                     "The timestamp lies in the future of this database. Get one from /api/query_ts.",
                 ));
+            }
+            if ts == newest.ts {
+                return Ok(newest.clone());
             }
             if ts < state.committer.log().begins_after() {
                 return Err(Error::new(
@@ -160,12 +163,12 @@ impl Database {
                     "The timestamp is too old. Get a new one from /api/query_ts.",
                 ));
             }
-            let unchanged = state.catalog_changed <= ts;
             let snapshot = Snapshot {
                 ts,
-                ..newest.clone()
+                catalog: newest.catalog.clone(),
+                pin: state.pin(ts),
             };
-            if unchanged {
+            if state.catalog_changed <= ts {
                 return Ok(snapshot);
             }
             snapshot
@@ -375,6 +378,9 @@ impl Inner {
             let state = &mut *state;
             let mut catalog = state.snapshot.catalog.clone();
             for commit in commits {
+                if !commit.catalog_changes.is_empty() {
+                    state.catalog_changed = commit.ts;
+                }
                 for change in &commit.catalog_changes {
                     Arc::make_mut(&mut catalog)
                         .apply(change.table, change.old.as_ref(), change.new.as_ref())
@@ -394,7 +400,7 @@ impl Inner {
                     pin: Arc::new(()),
                 },
             );
-            state.pins.push_back((old.ts, Arc::downgrade(&old.pin)));
+            state.pins.insert(old.ts, Arc::downgrade(&old.pin));
             drop(old);
             state.trim(self.runtime.now());
         }
@@ -408,16 +414,28 @@ impl Inner {
 }
 
 impl State {
+    /// Keeps the log of recent writes back to an older snapshot for as long as the pin is held.
+    fn pin(&mut self, ts: Timestamp) -> Arc<()> {
+        debug_assert!(ts >= self.committer.log().begins_after());
+        let held = self.pins.get(&ts).and_then(Weak::upgrade);
+        held.unwrap_or_else(|| {
+            let pin = Arc::new(());
+            self.pins.insert(ts, Arc::downgrade(&pin));
+            pin
+        })
+    }
+
     /// Forgets writes that no snapshot in use needs, except recent ones: they serve [`Database::snapshot_at`].
     fn trim(&mut self, now: Timestamp) {
-        while self
-            .pins
-            .front()
-            .is_some_and(|(_, pin)| pin.strong_count() == 0)
+        while let Some(oldest) = self.pins.first_entry()
+            && oldest.get().strong_count() == 0
         {
-            self.pins.pop_front();
+            oldest.remove();
         }
-        let oldest = self.pins.front().map_or(self.snapshot.ts, |(ts, _)| *ts);
+        let oldest = self
+            .pins
+            .first_key_value()
+            .map_or(self.snapshot.ts, |(ts, _)| *ts);
         let recent = Timestamp(now.0.saturating_sub(RECENT_NS));
         let keep = if self.committer.log().len() > RECENT_COMMITS_MAX {
             oldest

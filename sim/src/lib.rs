@@ -1,0 +1,30 @@
+//! Simulated worlds: the drivers of production, under faults, checked exactly.
+//!
+//! [`world::run`] turns a seed into a world: a server (the core's `Database` over [`disk::SimPersistence`]) that
+//! crashes and restarts in mid flight, a disk that forgets what was not synced, clocks that jump, and clients that
+//! run random transactions with known meaning ([`workload`]). Everything that a transaction read and wrote is kept
+//! in a [`history`], and afterwards [`oracle::check`] replays the storage's log in timestamp order on a trivial
+//! [`model`] and compares every row that was ever seen.
+//!
+//! # Why an executor of our own
+//!
+//! The drivers need four things of their runtime: the time, sleeping, spawning, entropy
+//! (`concave_core::runtime::Runtime`). [`executor`] gives them in three hundred lines. A simulator that stands in
+//! for Tokio, such as madsim, replaces the C library's clock and entropy by a compiler setting that has to hold for
+//! the whole build: a workspace and a target folder of its own, undone by any `RUSTFLAGS` in the environment. It
+//! also makes the order of hash maps repeatable, and so hides from us what the core promises not to have: with
+//! ordinary hash maps and clocks underneath, any use of them shows as a trace that differs between two runs of one
+//! seed. This crate is an ordinary member of the workspace.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod disk;
+pub mod executor;
+pub mod history;
+pub mod model;
+pub mod oracle;
+pub mod report;
+pub mod server;
+pub mod settings;
+pub mod workload;
+pub mod world;

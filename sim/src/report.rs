@@ -1,0 +1,268 @@
+//! What a world did: how often each operation ended in each way, and how often each fault struck.
+//!
+//! Counts are printed and checked, since a generator that never fires, or a fault that never strikes, tests nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// What clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// Moves money between two accounts; the sum is constant.
+    Transfer,
+    /// Reads all accounts.
+    Audit,
+    /// Inserts a row with a key if a range of the index holds none.
+    InsertUnique,
+    /// Appends to a list.
+    Append,
+    /// Reads a number and writes it back larger by one.
+    Increment,
+    /// Adds to a queue.
+    Enqueue,
+    /// Takes the oldest from a queue and files a receipt.
+    Dequeue,
+    /// Deletes the rows of a range.
+    DeleteRange,
+    /// Changes the indexed field of a row.
+    MoveKey,
+    /// Reads some of a range, smallest first.
+    ScanForward,
+    /// Reads some of a range, largest first.
+    ScanBackward,
+    /// Writes, reads what it wrote, rolls some of it back, reads again.
+    RollBack,
+    /// Creates a table with an index, and fills it.
+    CreateTable,
+    /// Reads at an older timestamp.
+    ReadPast,
+    /// Subscribes to a read and follows it.
+    Watch,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 15] = [
+        Operation::Transfer,
+        Operation::Audit,
+        Operation::InsertUnique,
+        Operation::Append,
+        Operation::Increment,
+        Operation::Enqueue,
+        Operation::Dequeue,
+        Operation::DeleteRange,
+        Operation::MoveKey,
+        Operation::ScanForward,
+        Operation::ScanBackward,
+        Operation::RollBack,
+        Operation::CreateTable,
+        Operation::ReadPast,
+        Operation::Watch,
+    ];
+}
+
+/// How an attempt of an operation ended for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// Committed, or read to the end, and answered.
+    Done,
+    /// It conflicted and was to be run again.
+    Conflict,
+    /// An error: storage failed, or the like. Nothing was changed.
+    Failed,
+    /// No answer came: whether it took effect is unknown.
+    Lost,
+}
+
+impl Ending {
+    /// All of them.
+    pub const ALL: [Ending; 4] = [Ending::Done, Ending::Conflict, Ending::Failed, Ending::Lost];
+}
+
+/// What goes wrong in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The server stops where it stands and is started again.
+    Crash,
+    /// A crash lost a write that was not synced.
+    UnsyncedLost,
+    /// A crash kept a write that was not synced, though nobody was told that it succeeded.
+    UnsyncedKept,
+    /// A write failed, and nothing was written.
+    WriteRefused,
+    /// A write was reported as unknown, and had happened.
+    UnknownApplied,
+    /// A write was reported as unknown, and had not happened.
+    UnknownDropped,
+    /// A read failed.
+    ReadFailed,
+    /// A page was shorter than asked for.
+    ShortPage,
+    /// A disk operation took much longer than usual.
+    SlowDisk,
+    /// The server's clock jumped forward.
+    ClockForward,
+    /// The server's clock jumped back.
+    ClockBack,
+    /// A transaction's answer got lost on its way to the client.
+    ReplyLost,
+    /// The server found its storage failing when it started.
+    OpenFailed,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 13] = [
+        Fault::Crash,
+        Fault::UnsyncedLost,
+        Fault::UnsyncedKept,
+        Fault::WriteRefused,
+        Fault::UnknownApplied,
+        Fault::UnknownDropped,
+        Fault::ReadFailed,
+        Fault::ShortPage,
+        Fault::SlowDisk,
+        Fault::ClockForward,
+        Fault::ClockBack,
+        Fault::ReplyLost,
+        Fault::OpenFailed,
+    ];
+}
+
+/// Counts of one world, or the sum over several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Worlds.
+    pub worlds: u64,
+    /// Attempts by operation and ending.
+    pub operations: BTreeMap<(Operation, Ending), u64>,
+    /// Faults that struck.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Commits in the log that were replayed.
+    pub commits: u64,
+    /// Rows that were compared with the model.
+    pub rows_checked: u64,
+    /// Answers "not there" that were compared with the model.
+    pub absences_checked: u64,
+    /// Claims of subscriptions ("still the same at this timestamp") that were checked.
+    pub claims_checked: u64,
+    /// Subscriptions that fired.
+    pub invalidations: u64,
+    /// Writes of unknown outcome that turned out to be in the log.
+    pub unknown_present: u64,
+    /// Writes of unknown outcome that turned out to be absent.
+    pub unknown_absent: u64,
+    /// Simulated time.
+    pub simulated: Duration,
+}
+
+impl Report {
+    /// Counts an attempt.
+    pub fn count(&mut self, operation: Operation, ending: Ending) {
+        *self.operations.entry((operation, ending)).or_default() += 1;
+    }
+
+    /// Counts a fault.
+    pub fn strike(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Adds another world's counts.
+    pub fn add(&mut self, other: &Report) {
+        self.worlds += other.worlds;
+        for (key, count) in &other.operations {
+            *self.operations.entry(*key).or_default() += count;
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        self.commits += other.commits;
+        self.rows_checked += other.rows_checked;
+        self.absences_checked += other.absences_checked;
+        self.claims_checked += other.claims_checked;
+        self.invalidations += other.invalidations;
+        self.unknown_present += other.unknown_present;
+        self.unknown_absent += other.unknown_absent;
+        self.simulated += other.simulated;
+    }
+
+    /// How often an operation ended like that.
+    pub fn count_of(&self, operation: Operation, ending: Ending) -> u64 {
+        self.operations
+            .get(&(operation, ending))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Names of everything that should have happened at least once and did not.
+    pub fn zeros(&self) -> Vec<String> {
+        let mut zeros = Vec::new();
+        for operation in Operation::ALL {
+            if self.count_of(operation, Ending::Done) == 0 {
+                zeros.push(format!("{operation:?}"));
+            }
+        }
+        for ending in Ending::ALL {
+            let count = |operation| self.count_of(operation, ending);
+            if Operation::ALL.into_iter().map(count).sum::<u64>() == 0 {
+                zeros.push(format!("{ending:?}"));
+            }
+        }
+        for fault in Fault::ALL {
+            if !self.faults.contains_key(&fault) {
+                zeros.push(format!("{fault:?}"));
+            }
+        }
+        let others = [
+            ("commits", self.commits),
+            ("rows checked", self.rows_checked),
+            ("absences checked", self.absences_checked),
+            ("claims checked", self.claims_checked),
+            ("invalidations", self.invalidations),
+            ("unknown present", self.unknown_present),
+            ("unknown absent", self.unknown_absent),
+        ];
+        let zero = |(name, count): &(&str, u64)| (*count == 0).then(|| (*name).to_owned());
+        zeros.extend(others.iter().filter_map(zero));
+        zeros
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} worlds, {:.0?} of simulated time",
+            self.worlds, self.simulated
+        )?;
+        write!(f, "{:>16}", "")?;
+        for ending in Ending::ALL {
+            write!(f, "{:>10}", format!("{ending:?}").to_lowercase())?;
+        }
+        writeln!(f)?;
+        for operation in Operation::ALL {
+            write!(f, "{:>16}", format!("{operation:?}"))?;
+            for ending in Ending::ALL {
+                write!(f, "{:>10}", self.count_of(operation, ending))?;
+            }
+            writeln!(f)?;
+        }
+        for fault in Fault::ALL {
+            let count = self.faults.get(&fault).copied().unwrap_or_default();
+            writeln!(f, "{:>16}{count:>10}", format!("{fault:?}"))?;
+        }
+        write!(
+            f,
+            "{} commits replayed; {} rows, {} absences and {} claims of subscriptions checked; {} subscriptions \
+             fired; of unknown writes {} were there and {} were not",
+            self.commits,
+            self.rows_checked,
+            self.absences_checked,
+            self.claims_checked,
+            self.invalidations,
+            self.unknown_present,
+            self.unknown_absent,
+        )
+    }
+}

@@ -1,0 +1,320 @@
+//! The server of a world: lives of a `Database` on one disk, and what runs inside them on behalf of clients.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use concave_core::driver::{CommitError, Database, Watcher};
+use concave_core::runtime::Runtime;
+use concave_core::transaction::Snapshot;
+use concave_core::{DocumentId, Error, ErrorClass, Timestamp};
+use futures_channel::{mpsc, oneshot};
+use futures_util::future::{BoxFuture, Either, select};
+use futures_util::{FutureExt, StreamExt};
+
+use crate::disk::{Disk, SimPersistence};
+use crate::executor::Node;
+use crate::history::{Claim, History, Outcome};
+use crate::report::Operation;
+use crate::workload::{Fixtures, Plan, Recorder, set_up};
+
+/// How long a watcher waits for its subscription to fire before it asks whether it is still valid.
+const WATCH: Duration = Duration::from_millis(40);
+/// How often a watcher asks.
+const WATCH_ROUNDS: usize = 4;
+
+/// What a transaction that was not refused tells its client.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// When it committed, or what it read at.
+    pub ts: Timestamp,
+    /// What it inserted.
+    pub inserted: Vec<(String, DocumentId)>,
+    /// The fixtures, if it set them up.
+    pub fixtures: Option<Fixtures>,
+}
+
+/// Why there is no [`Reply`].
+#[derive(Clone, Debug)]
+pub enum Refusal {
+    /// Run it again.
+    Conflict,
+    /// Nothing was changed.
+    Failed(Error),
+    /// The server stopped before it answered, or does not run.
+    Lost,
+}
+
+/// The server. Clones are the same one.
+#[derive(Clone)]
+pub struct Server {
+    supervisor: Node,
+    disk: Disk,
+    history: History,
+    life: Arc<Mutex<Option<Life>>>,
+    /// How far the wall clock of the machine is ahead; outlives crashes.
+    clock_ahead_ns: Arc<Mutex<i64>>,
+}
+
+#[derive(Clone)]
+struct Life {
+    node: Node,
+    db: Database,
+    subscriptions: Arc<Mutex<u64>>,
+}
+
+impl Server {
+    /// A server that does not run yet.
+    pub fn new(supervisor: Node, disk: Disk, history: History) -> Self {
+        Self {
+            supervisor,
+            disk,
+            history,
+            life: Arc::default(),
+            clock_ahead_ns: Arc::default(),
+        }
+    }
+
+    /// Begins a life: opens the database on the disk.
+    ///
+    /// # Errors
+    /// If storage fails; it may be tried again.
+    pub async fn start(&self) -> Result<(), Error> {
+        let ahead = *lock(&self.clock_ahead_ns);
+        let node = self.supervisor.sibling(ahead);
+        let storage = SimPersistence::open(node.clone(), self.disk.clone());
+        let opened = Database::open(Arc::new(node.clone()), Arc::new(storage)).await;
+        match opened {
+            Ok(db) => {
+                node.trace(format!("server: open at {}", db.snapshot().ts.0));
+                *lock(&self.life) = Some(Life {
+                    node,
+                    db,
+                    subscriptions: Arc::default(),
+                });
+                Ok(())
+            }
+            Err(error) => {
+                node.kill();
+                self.disk.crash();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the present life at this instant.
+    pub fn crash(&self) {
+        let life = lock(&self.life).take();
+        if let Some(life) = life {
+            life.node.trace("server: crash");
+            life.node.kill();
+            self.disk.crash();
+        }
+    }
+
+    /// Whether it accepts requests.
+    pub fn is_up(&self) -> bool {
+        lock(&self.life).is_some()
+    }
+
+    /// Moves the machine's clock.
+    pub fn jump_clock(&self, by_ns: i64) {
+        *lock(&self.clock_ahead_ns) += by_ns;
+        if let Some(life) = &*lock(&self.life) {
+            life.node
+                .trace(format!("server: clock jumps by {by_ns} ns"));
+            life.node.jump_clock(by_ns);
+        }
+    }
+
+    /// Runs one attempt of a planned operation and waits for its reply.
+    ///
+    /// # Errors
+    /// Why there is no reply.
+    pub async fn attempt(&self, plan: Plan) -> Result<Reply, Refusal> {
+        let operation = plan.operation;
+        let past = plan.past;
+        let work = |mut recorder: Recorder| {
+            async move {
+                let result = plan.run(&mut recorder).await;
+                (recorder, result.map(|()| None))
+            }
+            .boxed()
+        };
+        self.transaction(operation, past, work).await
+    }
+
+    /// Creates the fixtures.
+    ///
+    /// # Errors
+    /// Why there is no reply.
+    pub async fn set_up(&self) -> Result<Reply, Refusal> {
+        let work = |mut recorder: Recorder| {
+            async move {
+                let result = set_up(&mut recorder).await;
+                (recorder, result.map(Some))
+            }
+            .boxed()
+        };
+        self.transaction(Operation::CreateTable, None, work).await
+    }
+
+    async fn transaction(
+        &self,
+        operation: Operation,
+        past: Option<Timestamp>,
+        work: impl FnOnce(Recorder) -> BoxFuture<'static, (Recorder, Result<Option<Fixtures>, Error>)>
+        + Send
+        + 'static,
+    ) -> Result<Reply, Refusal> {
+        let Some(life) = lock(&self.life).clone() else {
+            return Err(Refusal::Lost);
+        };
+        let (sender, receiver) = oneshot::channel();
+        let history = self.history.clone();
+        let node = life.node.clone();
+        node.spawn(Box::pin(async move {
+            let reply = life.transaction(history, operation, past, work).await;
+            // A client that went away needs no reply.
+            let _ = sender.send(reply);
+        }));
+        receiver.await.unwrap_or(Err(Refusal::Lost))
+    }
+
+    /// Subscriptions that fired in this life.
+    pub fn invalidations(&self) -> u64 {
+        lock(&self.life)
+            .as_ref()
+            .map_or(0, |life| *lock(&life.subscriptions))
+    }
+}
+
+impl Life {
+    async fn transaction(
+        self,
+        history: History,
+        operation: Operation,
+        past: Option<Timestamp>,
+        work: impl FnOnce(Recorder) -> BoxFuture<'static, (Recorder, Result<Option<Fixtures>, Error>)>,
+    ) -> Result<Reply, Refusal> {
+        let began = self.node.monotonic();
+        let snapshot = match past {
+            None => self.db.snapshot(),
+            Some(ts) => self.db.snapshot_at(ts).await.map_err(refused)?,
+        };
+        if let Some(ts) = past {
+            assert_eq!(snapshot.ts, ts, "the snapshot is the one asked for");
+        }
+        let number = history.begin(operation, began, snapshot.ts, past.is_none());
+        self.node.trace(format!(
+            "#{number} {operation:?} begins at {}",
+            snapshot.ts.0
+        ));
+        let tx = self.db.begin_at(snapshot.clone());
+        let recorder = Recorder::new(self.db.clone(), tx, number);
+        let (recorder, result) = work(recorder).await;
+        let Recorder {
+            tx,
+            steps,
+            inserted,
+            ..
+        } = recorder;
+        let read_only = tx.is_read_only();
+        let outcome = match (&result, read_only) {
+            (Err(_), _) => Outcome::Refused,
+            (Ok(_), true) => Outcome::ReadOnly,
+            (Ok(_), false) => Outcome::Submitted,
+        };
+        let ended = (outcome != Outcome::Submitted).then(|| self.node.monotonic());
+        history.update(number, |attempt| {
+            attempt.steps = steps;
+            attempt.outcome = outcome;
+            attempt.ended = ended;
+        });
+        let fixtures = result.map_err(|error| {
+            self.node.trace(format!("#{number} failed: {error}"));
+            refused(error)
+        })?;
+        if operation == Operation::Watch {
+            self.watch(&history, number, &tx.reads().clone(), &snapshot)
+                .await;
+        }
+        let committed = self.db.commit(tx).await;
+        self.node.trace(format!("#{number} {committed:?}"));
+        let ended = self.node.monotonic();
+        history.update(number, |attempt| match &committed {
+            Ok(_) if read_only => {}
+            Ok(ts) => {
+                attempt.outcome = Outcome::Committed(*ts);
+                attempt.ended = Some(ended);
+            }
+            Err(_) => {
+                attempt.outcome = Outcome::Refused;
+                attempt.ended = Some(ended);
+            }
+        });
+        match committed {
+            Ok(ts) => Ok(Reply {
+                ts,
+                inserted,
+                fixtures,
+            }),
+            Err(CommitError::Conflict { .. }) => Err(Refusal::Conflict),
+            Err(CommitError::Failed(error)) => Err(refused(error)),
+        }
+    }
+
+    /// Subscribes to what was read and notes what the subscription says about it, until it fires.
+    async fn watch(
+        &self,
+        history: &History,
+        number: usize,
+        reads: &concave_core::transaction::ReadSet,
+        snapshot: &Snapshot,
+    ) {
+        let claim = |claim| history.update(number, |attempt| attempt.claims.push(claim));
+        let subscription = self.db.subscribe(reads, snapshot);
+        let (sender, mut fired) = mpsc::unbounded();
+        let token = number as u64;
+        let watcher = Arc::new(Watcher { sender, token });
+        subscription.watch(&watcher);
+        for _ in 0..WATCH_ROUNDS {
+            let told = match select(fired.next(), self.node.sleep(WATCH)).await {
+                Either::Left((told, _)) => told,
+                Either::Right(_) => None,
+            };
+            if let Some(told) = told {
+                assert_eq!(told, token, "a watcher is told of its own subscription");
+                let at = subscription
+                    .invalidated_at()
+                    .expect("only invalid subscriptions fire");
+                assert!(at > snapshot.ts, "what was read was valid when it was read");
+                self.node
+                    .trace(format!("#{number} subscription fires at {}", at.0));
+                *lock(&self.subscriptions) += 1;
+                claim(Claim::Before(at));
+                return;
+            }
+            let now = self.db.snapshot().ts;
+            if subscription.is_valid_at(now) {
+                claim(Claim::At(now));
+            } else {
+                // It is told in the same step that makes it invalid; if not yet seen, then it waits in the channel.
+                assert!(
+                    fired.try_recv().is_ok(),
+                    "a subscription became invalid and its watcher was not told"
+                );
+                return;
+            }
+        }
+    }
+}
+
+/// Errors of the workload's own transactions are outages; a defect of the core shows as an internal error.
+fn refused(error: Error) -> Refusal {
+    assert_ne!(error.class, ErrorClass::Internal, "{error}");
+    Refusal::Failed(error)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,355 @@
+//! A world from a seed: build it, disturb it, heal it, judge it.
+//!
+//! Two phases, after TigerBeetle's simulator. *Safety*: clients work while faults strike; nothing wrong may be seen.
+//! *Liveness*: the faults end, and a few transactions must finish. Then the server starts once more from its disk,
+//! and the oracle compares its log with everything that anyone saw.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use concave_core::runtime::Runtime;
+use concave_core::{ErrorClass, Timestamp};
+use fastrand::Rng;
+use futures_channel::oneshot;
+
+use crate::disk::{Disk, SimPersistence};
+use crate::executor::{Executor, Node};
+use crate::history::History;
+use crate::oracle;
+use crate::report::{Ending, Fault, Operation, Report};
+use crate::server::{Refusal, Server};
+use crate::settings::Settings;
+use crate::workload::{Fixtures, Plan};
+
+/// Simulated time within which a world must come to its end.
+const LIMIT: Duration = Duration::from_secs(3 * 3600);
+/// Attempts of one operation before a client gives it up, while faults strike.
+const ATTEMPTS_MAX: usize = 8;
+/// Attempts within which an operation must succeed in a healthy world with one client.
+const HEALTHY_ATTEMPTS_MAX: usize = 3;
+/// How long a client waits before it looks again for a server that was down.
+const RECONNECT: Duration = Duration::from_millis(2);
+/// How many quarters of a disk operation a crash waits for an unsynced write.
+const UNSYNCED_WAITS: u32 = 100;
+/// Furthest that the server's clock jumps at once, in nanoseconds.
+const CLOCK_JUMP_NS_MAX: i64 = 120 * 1_000_000_000;
+
+/// A world that ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Success {
+    /// What it did.
+    pub report: Report,
+    /// Hash of everything that happened, in order.
+    pub trace: String,
+}
+
+/// A world in which something was wrong, with all that is needed to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was wrong.
+    pub what: String,
+    /// What the seed drew.
+    pub settings: Settings,
+    /// What happened last.
+    pub trace_tail: Vec<String>,
+    /// Counts up to then.
+    pub report: Report,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seed = self.settings.seed;
+        writeln!(f, "seed {seed}: {}", self.what)?;
+        writeln!(f, "\n{:#?}\n\n{}\n", self.settings, self.report)?;
+        for line in &self.trace_tail {
+            writeln!(f, "  {line}")?;
+        }
+        write!(
+            f,
+            "\nseed {seed}: {}\nreplay: SIM_SEED={seed} cargo test -p concave-sim --test seeds",
+            self.what.lines().next().unwrap_or_default()
+        )
+    }
+}
+
+/// Runs the world of a seed to its end.
+///
+/// # Errors
+/// If anything was wrong: a wrong answer, a lost write, a panic in the core, no end.
+pub fn run(seed: u64) -> Result<Success, Box<Failure>> {
+    let settings = Settings::draw(seed);
+    let mut rng = Rng::with_seed(seed ^ 0x00c0_ffee);
+    let executor = Executor::new(rng.fork());
+    let supervisor = executor.node(0);
+    let world = World::new(settings.clone(), supervisor.clone(), rng);
+    let report = world.report.clone();
+    let disk = world.disk.clone();
+    let main = async move { world.live().await };
+    let result = catch_unwind(AssertUnwindSafe(|| executor.run(&supervisor, LIMIT, main)));
+    let mut report = report
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    report.worlds = 1;
+    report.simulated = executor.elapsed();
+    report.add(&disk.report());
+    let what = match result {
+        Ok(Ok(Ok(()))) => {
+            return Ok(Success {
+                report,
+                trace: executor.trace_hash(),
+            });
+        }
+        Ok(Ok(Err(what))) => what,
+        Ok(Err(stuck)) => format!("nothing moves any more at {:?}", stuck.at),
+        Err(panic) => format!("panic: {}", panic_text(&*panic)),
+    };
+    Err(Box::new(Failure {
+        what,
+        settings,
+        trace_tail: executor.trace_tail(),
+        report,
+    }))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "without a message".into())
+}
+
+#[derive(Clone)]
+struct World {
+    settings: Settings,
+    supervisor: Node,
+    disk: Disk,
+    server: Server,
+    history: History,
+    report: Arc<Mutex<Report>>,
+    /// Set when the clients are done: the disturbances end.
+    calm: Arc<AtomicBool>,
+    rng: Rng,
+}
+
+impl World {
+    fn new(settings: Settings, supervisor: Node, mut rng: Rng) -> Self {
+        let disk = Disk::new(rng.fork(), settings.disk_latency);
+        let history = History::default();
+        Self {
+            server: Server::new(supervisor.clone(), disk.clone(), history.clone()),
+            settings,
+            supervisor,
+            disk,
+            history,
+            report: Arc::default(),
+            calm: Arc::default(),
+            rng,
+        }
+    }
+
+    async fn live(mut self) -> Result<(), String> {
+        self.server
+            .start()
+            .await
+            .map_err(|error| format!("a new database does not open: {error}"))?;
+        let reply = self
+            .server
+            .set_up()
+            .await
+            .map_err(|refusal| format!("the fixtures could not be created: {refusal:?}"))?;
+        let fixtures = reply.fixtures.unwrap_or_default();
+
+        self.disk.set_faults(Some(self.settings.clone()));
+        let mut done = Vec::new();
+        for _ in 0..self.settings.clients {
+            let client = Client {
+                seen: vec![reply.ts],
+                remembered: Vec::new(),
+                fixtures: fixtures.clone(),
+                rng: self.rng.fork(),
+                world: self.clone(),
+            };
+            done.push(self.spawn(client.work()));
+        }
+        let disturber = self.clone().disturb(self.rng.fork());
+        let disturber = self.spawn(disturber);
+        for client in done {
+            client.await.map_err(|_| "a client has vanished")?;
+        }
+        self.calm.store(true, Ordering::Relaxed);
+        disturber.await.map_err(|_| "the disturber has vanished")?;
+
+        self.disk.set_faults(None);
+        self.finish_in_peace(fixtures).await?;
+        self.judge().await
+    }
+
+    /// Runs a task beside this one; the receiver is told when it is done.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.supervisor.spawn(Box::pin(async move {
+            task.await;
+            // The receiver may have given up the whole world.
+            let _ = sender.send(());
+        }));
+        receiver
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Crashes the server and moves its clock now and then, until the clients are done. Leaves it running.
+    async fn disturb(self, mut rng: Rng) {
+        let kinds = [Fault::Crash, Fault::ClockForward, Fault::ClockBack];
+        while !self.calm.load(Ordering::Relaxed) {
+            let pause = self.settings.disturbance.mul_f64(2.0 * rng.f64());
+            self.supervisor.sleep(pause).await;
+            let fault = kinds[rng.usize(..kinds.len())];
+            if self.settings.chance(fault) == 0.0 {
+                continue;
+            }
+            self.count(|report| report.strike(fault));
+            match fault {
+                Fault::ClockForward => self.server.jump_clock(rng.i64(0..CLOCK_JUMP_NS_MAX)),
+                Fault::ClockBack => self.server.jump_clock(-rng.i64(0..CLOCK_JUMP_NS_MAX)),
+                _ => self.restart(&mut rng).await,
+            }
+        }
+    }
+
+    async fn restart(&self, rng: &mut Rng) {
+        // Half of all crashes wait for a moment in which there is something to lose.
+        for _ in 0..rng.u32(0..2) * UNSYNCED_WAITS {
+            if self.disk.has_unsynced() {
+                break;
+            }
+            self.supervisor.sleep(self.settings.disk_latency / 4).await;
+        }
+        self.stop();
+        loop {
+            let down = Duration::from_millis(rng.u64(..100));
+            self.supervisor.sleep(down).await;
+            if self.server.start().await.is_ok() {
+                return;
+            }
+            self.count(|report| report.strike(Fault::OpenFailed));
+        }
+    }
+
+    /// Ends the server's life.
+    fn stop(&self) {
+        let invalidations = self.server.invalidations();
+        self.count(|report| report.invalidations += invalidations);
+        self.server.crash();
+    }
+
+    /// Liveness: with all faults healed, transactions finish.
+    async fn finish_in_peace(&mut self, fixtures: Fixtures) -> Result<(), String> {
+        for operation in [Operation::Transfer, Operation::Increment, Operation::Audit] {
+            let mut plan = Plan::draw(&mut self.rng, &self.settings, &fixtures, &[], &[]);
+            plan.operation = operation;
+            plan.past = None;
+            let mut attempts = 0;
+            while let Err(refusal) = self.server.attempt(plan.clone()).await {
+                attempts += 1;
+                if attempts == HEALTHY_ATTEMPTS_MAX {
+                    return Err(format!(
+                        "{operation:?} fails in a healthy world: {refusal:?}"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts once more from the disk and compares what is there with what was seen.
+    async fn judge(&self) -> Result<(), String> {
+        self.stop();
+        self.server
+            .start()
+            .await
+            .map_err(|error| format!("the database does not open again: {error}"))?;
+        let storage = SimPersistence::open(self.supervisor.clone(), self.disk.clone());
+        let mut report = Report::default();
+        let verdict = oracle::check(&self.history.attempts(), &storage, &mut report).await;
+        self.count(|total| total.add(&report));
+        verdict
+    }
+}
+
+struct Client {
+    world: World,
+    fixtures: Fixtures,
+    rng: Rng,
+    /// Timestamps that it was told.
+    seen: Vec<Timestamp>,
+    /// Documents that it inserted.
+    remembered: Vec<(String, concave_core::DocumentId)>,
+}
+
+impl Client {
+    async fn work(mut self) {
+        for _ in 0..self.world.settings.operations {
+            let plan = Plan::draw(
+                &mut self.rng,
+                &self.world.settings,
+                &self.fixtures,
+                &self.seen,
+                &self.remembered,
+            );
+            for _ in 0..ATTEMPTS_MAX {
+                let ending = self.attempt(plan.clone()).await;
+                self.world
+                    .count(|report| report.count(plan.operation, ending));
+                // What became of a lost one is unknown: running it again could do it twice.
+                let forgotten = plan.past.is_some_and(|past| !self.seen.contains(&past));
+                if matches!(ending, Ending::Done | Ending::Lost) || forgotten {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self, plan: Plan) -> Ending {
+        self.travel().await;
+        while !self.world.server.is_up() {
+            self.world.supervisor.sleep(RECONNECT).await;
+        }
+        let past = plan.past;
+        let result = self.world.server.attempt(plan).await;
+        self.travel().await;
+        let lost = self.rng.f64() < self.world.settings.chance(Fault::ReplyLost);
+        match result {
+            Ok(_) if lost => {
+                self.world.count(|report| report.strike(Fault::ReplyLost));
+                Ending::Lost
+            }
+            Ok(reply) => {
+                self.seen.push(reply.ts);
+                self.remembered.extend(reply.inserted);
+                Ending::Done
+            }
+            Err(Refusal::Conflict) => Ending::Conflict,
+            Err(Refusal::Failed(error)) => {
+                if error.class == ErrorClass::OutOfRetention {
+                    self.seen.retain(|ts| Some(*ts) != past);
+                }
+                Ending::Failed
+            }
+            Err(Refusal::Lost) => Ending::Lost,
+        }
+    }
+
+    /// The way from or to the server.
+    async fn travel(&mut self) {
+        let latency = self.world.settings.network_latency.mul_f64(self.rng.f64());
+        self.world.supervisor.sleep(latency).await;
+    }
+}
