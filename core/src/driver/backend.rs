@@ -338,6 +338,14 @@ impl Backend {
         self.deployer.evaluate_push(request).await
     }
 
+    /// `/api/deploy2/evaluate_schema`.
+    ///
+    /// # Errors
+    /// As [`Deployer::evaluate_schema`].
+    pub async fn evaluate_schema(&self, request: Json) -> Result<Json> {
+        self.deployer.evaluate_schema(request).await
+    }
+
     /// `/api/deploy2/wait_for_schema`: answers at a terminal state or after the request's timeout.
     pub async fn wait_for_schema(&self, request: Json) -> Result<Json> {
         self.deployer.wait_for_schema(request).await

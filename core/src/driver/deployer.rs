@@ -243,6 +243,27 @@ impl Deployer {
         Ok(definition)
     }
 
+    /// Evaluates the schema of a push and nothing else of it.
+    pub(super) async fn evaluate_schema_only(
+        &self,
+        request: Json,
+    ) -> Result<Option<SchemaDefinition>> {
+        let evaluated = async {
+            let request = PushRequest::parse(request)?;
+            let Some(module) = &request.schema else {
+                return Ok(None);
+            };
+            let runtime = self.database.runtime();
+            let modules = BTreeMap::from([(module.path.clone(), module.clone())]);
+            let program = program(modules, BTreeMap::new(), runtime.entropy(), runtime.now());
+            let schema = self
+                .evaluate_schema_module(module, Arc::new(program))
+                .await?;
+            Ok(Some(schema))
+        };
+        evaluated.await.map_err(pushing)
+    }
+
     async fn evaluate_schema_module(
         &self,
         module: &Module,

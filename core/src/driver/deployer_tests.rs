@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use futures_executor::block_on;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, join, ready};
 use serde_json::{Value as Json, json};
 
 use super::deployer::Deployer;
@@ -705,4 +705,83 @@ fn system_queries_show_configuration_and_functions() {
         .system("_system/cli/tableSize", json!({}))
         .unwrap_err();
     assert!(incomplete.contains("tableName"));
+}
+
+#[test]
+fn a_push_is_summarised_before_it_is_made() {
+    let world = World::new();
+    for n in 0..3 {
+        world.insert("tasks", &[("n", Value::Float64(n.into()))]);
+    }
+    let evaluate = |app: Json| {
+        let answer = world.deployer.evaluate_schema(request(app));
+        block_on(answer).unwrap()["componentSchemaEvaluations"][""].clone()
+    };
+    let app = json!({"schema": schema("number", &["a"], &[])});
+    let first = evaluate(app.clone());
+    let table = &first["tables"][0];
+    assert_eq!(
+        (&table["outcome"], &table["numDocs"]),
+        (&json!("mustWalk"), &json!(3))
+    );
+    let index = &first["indexes"][0];
+    assert_eq!(index["name"], "tasks.on_a");
+    assert_eq!(
+        (&index["change"], &index["numDocs"]),
+        (&json!("added"), &json!(3))
+    );
+    assert!(
+        world.db.snapshot().catalog.schemas().next.is_none(),
+        "nothing is stored"
+    );
+
+    world.push(app.clone());
+    let same = evaluate(app);
+    assert_eq!(same["tables"][0]["outcome"], "supersetOfEnforced");
+    assert_eq!(same["indexes"][0]["change"], "identical");
+    let gone = evaluate(json!({}));
+    assert_eq!(gone["indexes"][0]["change"], "dropped");
+    let planned = block_on(world.deployer.evaluate_push(request(json!({})))).unwrap();
+    let removed = &planned["schemaChange"]["indexDiffs"][""]["removed_indexes"];
+    assert_eq!(removed[0]["name"], "tasks.on_a");
+}
+
+#[test]
+fn of_pushes_finished_at_once_one_wins() {
+    let world = World::new();
+    let started = world.start(json!({"changedModules": [module("a.js", functions(&["f"]))]}));
+    let finish = || {
+        let request = json!({"startPush": started, "dryRun": false});
+        world.deployer.finish_push(request)
+    };
+    let (a, b) = block_on(join(finish(), finish()));
+    let errors: Vec<_> = [a, b].into_iter().filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1);
+    assert!(matches!(
+        &*errors[0].code,
+        "RaceDetected" | "ConcurrentPush"
+    ));
+    assert_eq!(world.deployment().functions.len(), 1);
+}
+
+#[test]
+fn a_write_that_contradicts_the_schema_on_its_way_stops_the_push() {
+    let world = World::new();
+    world.push(json!({"changedModules": [module("a.js", functions(&["f"]))]}));
+    let started = world.start(json!({"schema": schema("number", &[], &[])}));
+    assert_eq!(world.wait(&started)["type"], "complete");
+    let mut tx = world.db.begin();
+    let bad = Object::from_fields([("n", "text")]).unwrap();
+    let violation = crate::function::check_schema(&mut tx, "tasks", &bad).unwrap();
+    let violation = violation.expect("the schema is on its way");
+    block_on(schema_change::replace(
+        &world.db,
+        &mut tx,
+        violation.id,
+        violation.document,
+    ))
+    .unwrap();
+    block_on(world.db.commit(tx)).unwrap();
+    assert_eq!(world.wait(&started)["type"], "failed");
+    assert_eq!(world.finish(&started).unwrap_err().code, "RaceDetected");
 }

@@ -15,6 +15,7 @@ mod environment;
 mod function_log;
 mod functions;
 mod schema_change;
+mod schema_evaluation;
 mod schema_worker;
 mod session;
 mod subscription;
