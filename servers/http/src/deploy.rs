@@ -25,6 +25,7 @@ pub(crate) fn router() -> Router<Arc<Backend>> {
         .route("/api/get_config_hashes", post(get_config_hashes))
         .route("/api/deploy2/start_push", post(start_push))
         .route("/api/deploy2/evaluate_push", post(evaluate_push))
+        .route("/api/deploy2/evaluate_schema", post(evaluate_schema))
         .route("/api/deploy2/wait_for_schema", post(wait_for_schema))
         .route("/api/deploy2/finish_push", post(finish_push))
         .route(
@@ -93,6 +94,15 @@ async fn evaluate_push(
 ) -> Answer {
     authorize(&backend, &caller, &request)?;
     Ok(Json(backend.evaluate_push(request).await?))
+}
+
+async fn evaluate_schema(
+    State(backend): State<Arc<Backend>>,
+    AnyCaller(caller, _): AnyCaller,
+    JsonBody(request): JsonBody<Value>,
+) -> Answer {
+    authorize(&backend, &caller, &request)?;
+    Ok(Json(backend.evaluate_schema(request).await?))
 }
 
 async fn wait_for_schema(
