@@ -17,6 +17,9 @@
 //! | `__host(op, ...args)` | calls [`HostState::call`]. Arguments and result are [`HostValue`]s. A [`HostError`] is thrown as the built-in error class of its name, otherwise as an `Error` with that `name`; a fatal one ends the call and cannot be caught |
 //! | `__asyncHost(op, argsJson)` | issues an asynchronous system call; gives a promise of the answer's JSON text |
 //! | `__syncHost(op, argsJson)` | makes a synchronous system call; gives the answer's JSON text |
+//!
+//! After the last script the engine takes the entry points to programs from the global `__concave` and deletes it;
+//! see `js/convex.js`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -27,8 +30,10 @@ mod crypto;
 mod form;
 mod host;
 mod prelude;
+mod stack;
 mod text;
 mod url;
 
 pub use host::{Elapsed, HostError, HostInputs, HostState, HostValue, Phase};
 pub use prelude::prelude;
+pub use stack::{Position, SourceMaps};

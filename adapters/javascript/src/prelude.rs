@@ -37,7 +37,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     eager!("locale"),
     eager!("random"),
     eager!("weak"),
-    // An engine's own scripts (the `Convex` object) come here: after what they use, before the natives are deleted.
+    eager!("convex"),
     ("globals.js", include_str!("../js/globals.js")),
 ];
 

@@ -1,0 +1,193 @@
+//! What modules say about themselves when they are pushed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use concave_core::engine::{Environment, Evaluation, Failure, Program};
+use concave_javascript::{HostInputs, Phase, SourceMaps};
+use rquickjs_sys as qjs;
+use serde_json::{Map, Value as Json, json};
+
+use crate::modules::SCHEME;
+use crate::world::{Argument, Entries, World};
+
+/// Modules that are evaluated in their own ways.
+const NOT_FUNCTIONS: [&str; 3] = ["schema.js", "auth.config.js", "convex.config.js"];
+
+/// Evaluates in a world that is then thrown away.
+pub(crate) fn evaluate(
+    world: &mut World,
+    program: &Arc<Program>,
+    evaluation: &Evaluation,
+    maps: &SourceMaps,
+) -> Result<Json, Failure> {
+    let mut evaluator = Evaluator {
+        world,
+        program,
+        maps,
+    };
+    match evaluation {
+        Evaluation::Functions => evaluator.functions(),
+        Evaluation::Schema(path) => evaluator.exported(path, false, |entries| entries.schema),
+        Evaluation::AuthConfig(path) => {
+            evaluator.exported(path, true, |entries| entries.auth_config)
+        }
+        Evaluation::Definition(path) => {
+            evaluator.exported(path, false, |entries| entries.definition)
+        }
+    }
+}
+
+struct Evaluator<'a> {
+    world: &'a mut World,
+    program: &'a Arc<Program>,
+    maps: &'a SourceMaps,
+}
+
+impl Evaluator<'_> {
+    fn functions(&mut self) -> Result<Json, Failure> {
+        let mut modules = Map::new();
+        for (path, module) in &self.program.modules {
+            if module.environment != Environment::Isolate
+                || path.starts_with("_deps/")
+                || path.starts_with("_componentDeps/")
+                || NOT_FUNCTIONS.contains(&path.as_str())
+            {
+                continue;
+            }
+            let analyzed = self.module(path).map_err(|mut failure| {
+                failure.message = format!("Failed to analyze {path}: {}", failure.message);
+                self.append_logs(&mut failure);
+                failure
+            })?;
+            modules.insert(path.clone(), analyzed);
+        }
+        Ok(json!({ "modules": modules }))
+    }
+
+    fn module(&mut self, path: &str) -> Result<Json, Failure> {
+        let namespace = self.import(path, false)?;
+        let entries = self.world.entries();
+        let mut functions = self.list(path, entries.functions, namespace)?;
+        // Stable, so that functions without a position come first, by name.
+        functions.sort_by_key(|function| {
+            let place = |field: &str| function["pos"][field].as_u64();
+            (place("start_lineno"), place("start_col"))
+        });
+        let routes = match path {
+            "http.js" => Some(self.list(path, entries.routes, namespace)?),
+            _ => None,
+        };
+        let crons = match path {
+            "crons.js" => Some(self.list(path, entries.crons, namespace)?),
+            _ => None,
+        };
+        Ok(json!({
+            "functions": functions,
+            "httpRoutes": routes,
+            "cronSpecs": crons,
+            "sourceMapped": null,
+        }))
+    }
+
+    /// What an entry point lists about a module, with positions mapped.
+    fn list(
+        &mut self,
+        path: &str,
+        entry: qjs::JSValue,
+        namespace: qjs::JSValue,
+    ) -> Result<Vec<Json>, Failure> {
+        let text = self.world.call_for_text(
+            entry,
+            &[Argument::Value(namespace)],
+            self.program,
+            self.maps,
+        )?;
+        let mut items: Vec<Json> = serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("Uncaught SyntaxError: {error}")))?;
+        for item in &mut items {
+            if let Some(fields) = item.as_object_mut()
+                && let Some(position) = fields.remove("position")
+            {
+                fields.insert("pos".to_owned(), self.position(path, &position));
+            }
+        }
+        Ok(items)
+    }
+
+    /// A function's position in the module's own source file.
+    fn position(&self, path: &str, position: &Json) -> Json {
+        let number = |index: usize| {
+            position[index]
+                .as_u64()
+                .and_then(|number| number.try_into().ok())
+        };
+        let (Some(file), Some(line), Some(column)) = (position[0].as_str(), number(1), number(2))
+        else {
+            return Json::Null;
+        };
+        if file.strip_prefix(SCHEME) != Some(path) {
+            return Json::Null;
+        }
+        match self.maps.position(self.program, path, line, column) {
+            Some(position) if is_source_of(&position.file, path) => {
+                json!({"path": path, "start_lineno": position.line, "start_col": position.column})
+            }
+            _ => Json::Null,
+        }
+    }
+
+    /// The JSON text that an entry point makes of a module's default export, parsed.
+    fn exported(
+        &mut self,
+        path: &str,
+        is_auth_config: bool,
+        entry: impl Fn(Entries) -> qjs::JSValue,
+    ) -> Result<Json, Failure> {
+        let namespace = self.import(path, is_auth_config)?;
+        let text = self.world.call_for_text(
+            entry(self.world.entries()),
+            &[Argument::Value(namespace)],
+            self.program,
+            self.maps,
+        )?;
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(format!("{path} exports invalid JSON: {error}")))
+    }
+
+    fn import(&mut self, path: &str, is_auth_config: bool) -> Result<qjs::JSValue, Failure> {
+        let inputs = HostInputs {
+            phase: Phase::Import,
+            now: self.program.import_time,
+            seed: self.program.import_seed,
+            env: if path == "schema.js" {
+                Arc::new(BTreeMap::new())
+            } else {
+                self.world.environment(self.program)
+            },
+            env_must_exist: is_auth_config,
+            elapsed: None,
+        };
+        self.world.import(inputs, self.program, path, self.maps)
+    }
+
+    /// Shows what the code printed below the failure.
+    fn append_logs(&mut self, failure: &mut Failure) {
+        const LINES_MAX: usize = 100;
+        let logs = self.world.host().state.take_logs();
+        if logs.is_empty() {
+            return;
+        }
+        failure.message.push_str("\n\n");
+        for line in &logs[logs.len().saturating_sub(LINES_MAX)..] {
+            failure.message.push_str(&format!("{line}\n"));
+        }
+    }
+}
+
+/// Whether a source map's file is what the module at `path` was made from, such as `../convex/a.ts` for `a.js`.
+fn is_source_of(file: &str, path: &str) -> bool {
+    let stem = path.strip_suffix(".js").unwrap_or(path);
+    let file_stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    file_stem == stem || file_stem.ends_with(&format!("/{stem}"))
+}

@@ -1,0 +1,17 @@
+/* A way out of JavaScript that no JavaScript can stop: see guard.rs.
+ *
+ * The jump buffer lives in the frame of concave_guard_run and is valid while body runs. The signal mask is not saved:
+ * the one signal handler that leaves this way is installed with SA_NODEFER, so the mask never changed. */
+
+#include <setjmp.h>
+
+int concave_guard_run(void (*body)(void *), void *argument, void **way_out) {
+  jmp_buf here;
+  if (_setjmp(here) != 0)
+    return 1;
+  *way_out = &here;
+  body(argument);
+  return 0;
+}
+
+void concave_guard_leave(void *way_out) { _longjmp(*(jmp_buf *)way_out, 1); }

@@ -1,0 +1,238 @@
+//! The functions that the prelude calls: `__host`, `__asyncHost` and `__syncHost`.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int};
+
+use concave_core::engine::SystemError;
+use concave_javascript::{HostError, Phase};
+use rquickjs_sys as qjs;
+
+use crate::guard::Guard;
+use crate::host::{self, Ending, Host, Pending};
+use crate::js;
+
+/// Puts the functions on the global object.
+///
+/// # Safety
+/// `ctx` belongs to a world. Exceptions (of memory) are left for the caller to find.
+pub(crate) unsafe fn install(ctx: *mut qjs::JSContext) -> bool {
+    let functions: [(&CStr, Native); 3] = [
+        (c"__host", host_call),
+        (c"__asyncHost", async_call),
+        (c"__syncHost", sync_call),
+    ];
+    // SAFETY: plain C functions own nothing; names are static.
+    unsafe {
+        let global = qjs::JS_GetGlobalObject(ctx);
+        let complete = functions.iter().all(|(name, function)| {
+            let value = qjs::JS_NewCFunction2(
+                ctx,
+                Some(*function),
+                name.as_ptr(),
+                1,
+                qjs::JSCFunctionEnum_JS_CFUNC_generic,
+                0,
+            );
+            !qjs::JS_IsException(value)
+                && qjs::JS_SetPropertyStr(ctx, global, name.as_ptr(), value) >= 0
+        });
+        qjs::JS_FreeValue(ctx, global);
+        complete
+    }
+}
+
+type Native = unsafe extern "C" fn(
+    *mut qjs::JSContext,
+    qjs::JSValue,
+    c_int,
+    *mut qjs::JSValue,
+) -> qjs::JSValue;
+
+/// What a native function throws.
+enum Thrown {
+    /// This error.
+    Error(HostError),
+    /// What is pending already.
+    Pending,
+}
+
+impl From<HostError> for Thrown {
+    fn from(error: HostError) -> Self {
+        Thrown::Error(error)
+    }
+}
+
+impl From<SystemError> for Thrown {
+    fn from(error: SystemError) -> Self {
+        Thrown::Error(HostError {
+            name: "Error",
+            message: error.message,
+            fatal: error.fatal,
+        })
+    }
+}
+
+/// Runs the body of a native function: nothing jumps out of it, and a call that has to end does so afterwards.
+///
+/// # Safety
+/// Called by JavaScript of a world.
+unsafe fn native(
+    ctx: *mut qjs::JSContext,
+    body: impl FnOnce(&mut Host) -> Result<qjs::JSValue, Thrown>,
+) -> qjs::JSValue {
+    // SAFETY: the host outlives the world; `body` runs no JavaScript, so its reference is the only one. At the jump
+    // the values of `body` are dropped, and this frame owns nothing.
+    unsafe {
+        let host = host::of(ctx);
+        (*host).guard.enter_host(true);
+        let value = match body(&mut *host) {
+            Ok(value) => value,
+            Err(Thrown::Pending) => qjs::JS_EXCEPTION,
+            Err(Thrown::Error(error)) => {
+                if error.fatal && (*host).ending.is_none() {
+                    (*host).ending = Some(Ending::Fatal(error.message.clone()));
+                }
+                js::throw(ctx, error.name, &error.message)
+            }
+        };
+        (*host).guard.enter_host(false);
+        if (*host).ending.is_some() && (*host).guard.can_leave() {
+            Guard::leave(&raw const (*host).guard);
+        }
+        value
+    }
+}
+
+/// # Safety
+/// `argv` holds `argc` values.
+unsafe fn arguments<'a>(argc: c_int, argv: *const qjs::JSValue) -> &'a [qjs::JSValue] {
+    let count = usize::try_from(argc).unwrap_or(0);
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: by the contract.
+    unsafe { std::slice::from_raw_parts(argv, count) }
+}
+
+/// The two texts that the functions for system calls take.
+///
+/// # Safety
+/// `args` are values of `ctx`.
+unsafe fn texts(
+    ctx: *mut qjs::JSContext,
+    args: &[qjs::JSValue],
+) -> Result<(String, String), Thrown> {
+    let text = |index: usize| {
+        let value = args.get(index).copied().unwrap_or(qjs::JS_UNDEFINED);
+        // SAFETY: by the contract.
+        unsafe { js::to_text(ctx, value) }.ok_or_else(|| {
+            Thrown::Error(HostError {
+                name: "TypeError",
+                message: "A system call takes two strings.".to_owned(),
+                fatal: false,
+            })
+        })
+    };
+    Ok((text(0)?, text(1)?))
+}
+
+unsafe extern "C" fn host_call(
+    ctx: *mut qjs::JSContext,
+    _this: qjs::JSValue,
+    argc: c_int,
+    argv: *mut qjs::JSValue,
+) -> qjs::JSValue {
+    // SAFETY: QuickJS passes a context of ours and `argc` values.
+    unsafe {
+        native(ctx, |host| {
+            let (op, args) = arguments(argc, argv).split_first().ok_or(Thrown::Pending)?;
+            let op = js::to_text(ctx, *op).ok_or(Thrown::Pending)?;
+            let mut values = Vec::with_capacity(args.len());
+            for value in args {
+                values.push(js::to_host(ctx, *value)?);
+            }
+            let result = host.state.call(&op, &values)?;
+            Ok(js::from_host(ctx, result))
+        })
+    }
+}
+
+unsafe extern "C" fn sync_call(
+    ctx: *mut qjs::JSContext,
+    _this: qjs::JSValue,
+    argc: c_int,
+    argv: *mut qjs::JSValue,
+) -> qjs::JSValue {
+    // SAFETY: as above.
+    unsafe {
+        native(ctx, |host| {
+            let (op, args) = texts(ctx, arguments(argc, argv))?;
+            refuse_import(host, &op)?;
+            let sync = host.sync.as_ref().ok_or_else(|| at_import(&op))?;
+            let answer = sync.call(&op, &args)?;
+            Ok(js::from_text(ctx, &answer))
+        })
+    }
+}
+
+unsafe extern "C" fn async_call(
+    ctx: *mut qjs::JSContext,
+    _this: qjs::JSValue,
+    argc: c_int,
+    argv: *mut qjs::JSValue,
+) -> qjs::JSValue {
+    // SAFETY: as above; making a promise of the built-in class runs no user code.
+    unsafe {
+        native(ctx, |host| {
+            let (op, args) = texts(ctx, arguments(argc, argv))?;
+            refuse_import(host, &op)?;
+            let mut settle = [qjs::JS_UNDEFINED; 2];
+            let promise = qjs::JS_NewPromiseCapability(ctx, settle.as_mut_ptr());
+            if qjs::JS_IsException(promise) {
+                return Err(Thrown::Pending);
+            }
+            let [resolve, reject] = settle;
+            match host.issue(op, args, Pending { resolve, reject }) {
+                Some(_) => Ok(promise),
+                None => Err(Thrown::Pending),
+            }
+        })
+    }
+}
+
+/// System calls belong to running functions.
+fn refuse_import(host: &Host, op: &str) -> Result<(), HostError> {
+    if host.state.phase() == Phase::Import {
+        Err(at_import(op))
+    } else {
+        Ok(())
+    }
+}
+
+fn at_import(op: &str) -> HostError {
+    const DATABASE: [&str; 13] = [
+        "get",
+        "insert",
+        "shallowMerge",
+        "replace",
+        "remove",
+        "queryStream",
+        "queryStreamNext",
+        "queryCleanup",
+        "queryPage",
+        "count",
+        "db/normalizeId",
+        "search",
+        "vectorSearch",
+    ];
+    let name = op.strip_prefix("1.0/").unwrap_or(op);
+    HostError {
+        name: "Error",
+        message: if DATABASE.contains(&name) {
+            "Can't use database at import time".to_owned()
+        } else {
+            format!("{name} unsupported at import time")
+        },
+        fatal: false,
+    }
+}

@@ -1,0 +1,2 @@
+import { defineApp } from "convex/server";
+export default defineApp();

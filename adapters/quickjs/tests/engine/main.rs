@@ -1,0 +1,8 @@
+//! The engine as its drivers use it: calls of bundled functions, hostile code, isolation, push-time evaluation.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod evaluate;
+mod functions;
+mod hostile;
+mod isolation;
