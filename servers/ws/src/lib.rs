@@ -1,0 +1,69 @@
+//! The sync protocol on WebSockets: a thin shell around the core's [session driver](concave_core::driver::serve).
+//!
+//! axum routes the requests. The WebSocket itself is made here, on the upgraded connection, because axum's own cannot
+//! send one message in several frames, and the Rust and Python clients refuse frames above 16 MiB.
+
+mod handshake;
+mod socket;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::routing::get;
+use concave_core::driver::{Backend, serve};
+use concave_core::error::Error;
+use concave_core::sync::ClientVersion;
+use futures_util::FutureExt;
+use hyper::upgrade::OnUpgrade;
+use socket::Socket;
+
+/// The routes on which clients open their WebSockets: `/api/sync` and, for the npm client, `/api/{version}/sync`. A
+/// second slash in front comes from deployment URLs that end in one.
+pub fn router(backend: Arc<Backend>) -> Router {
+    Router::new()
+        .route("/api/sync", get(sync))
+        .route("//api/sync", get(sync))
+        .route("/api/{version}/sync", get(sync_of_version))
+        .route("//api/{version}/sync", get(sync_of_version))
+        .with_state(backend)
+}
+
+async fn sync(State(backend): State<Arc<Backend>>, request: Request) -> Response {
+    accept(backend, None, request).unwrap_or_else(handshake::refusal)
+}
+
+async fn sync_of_version(
+    State(backend): State<Arc<Backend>>,
+    Path(version): Path<String>,
+    request: Request,
+) -> Response {
+    accept(backend, Some(&version), request).unwrap_or_else(handshake::refusal)
+}
+
+/// Answers the handshake and leaves the connection to a task of its own.
+fn accept(
+    backend: Arc<Backend>,
+    version: Option<&str>,
+    mut request: Request,
+) -> Result<Response, Error> {
+    let header = request.headers().get("convex-client");
+    let header = header.and_then(|value| value.to_str().ok());
+    let client = ClientVersion::negotiate(version, header)?;
+    client.check_supported()?;
+    let response = handshake::switching_protocols(request.headers())?;
+    let upgrade = request
+        .extensions_mut()
+        .remove::<OnUpgrade>()
+        .ok_or_else(|| handshake::not_a_websocket("the connection cannot be upgraded"))?;
+    let runtime = backend.database().runtime().clone();
+    let connection = async move {
+        // Otherwise the client left before the upgrade was done.
+        if let Ok(upgraded) = upgrade.await {
+            serve(backend, client, Socket::new(upgraded).await).await;
+        }
+    };
+    runtime.spawn(connection.boxed());
+    Ok(response)
+}
