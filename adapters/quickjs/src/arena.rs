@@ -1,34 +1,97 @@
 //! A fixed range of addresses that holds one JavaScript heap, and images of it.
+//!
+//! An image is an anonymous file, mapped privately over the beginning of the arena: pages are shared with the file until
+//! they are written to. To restore the image that is mapped already, the kernel is asked (`/proc/self/pagemap`) which
+//! pages are private, and only those are copied back; they stay private, so that the next call, which mostly writes to
+//! the same ones, takes no page faults.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::heap::{Exhausted, Heap};
 
-/// Pages above the restored image that stay resident, so that most calls need no fresh ones.
+/// Bytes above the restored image that stay resident, so that most calls need no fresh pages.
 const RESIDENT_ABOVE_IMAGE: usize = 1 << 20;
+/// With more private pages than this, they are given back instead of being copied: a call that touched everything
+/// (one that collected garbage, say) shall not make all later ones slower.
+const PRIVATE_PAGES_MAX: usize = 192;
 const PAGE: usize = 4096;
 
 /// The arena: reserved once, at an address that never changes, because the heap is full of pointers into itself.
 pub(crate) struct Arena {
     heap: *mut Heap,
     length: usize,
+    /// The image that is mapped, by id and length.
+    mapped: Option<(u64, usize)>,
+    /// Flags of the pages of the mapped image.
+    flags: Vec<u8>,
 }
 
 // SAFETY: the arena owns its memory; nothing in it is tied to a thread.
 unsafe impl Send for Arena {}
 
-/// A heap as it was at some moment: the bytes below its top.
+/// A heap as it was at some moment: the pages below its top.
 pub(crate) struct Image {
-    bytes: Box<[u8]>,
+    id: u64,
+    file: File,
+    /// The file's pages, read-only.
+    pages: *const u8,
+    /// Bytes, a multiple of the page size.
+    length: usize,
 }
+
+// SAFETY: the mapping is the image's own and never changes.
+unsafe impl Send for Image {}
 
 impl Image {
     /// Its size, bytes.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.length
+    }
+
+    fn create(bytes: &[u8]) -> io::Result<Self> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        assert!(bytes.len().is_multiple_of(PAGE));
+        // SAFETY: plain system calls; the descriptor is owned by the file from here on.
+        unsafe {
+            let descriptor = libc::memfd_create(c"javascript-heap".as_ptr(), libc::MFD_CLOEXEC);
+            if descriptor < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let mut file = File::from_raw_fd(descriptor);
+            file.write_all(bytes)?;
+            let pages = libc::mmap(
+                null_mut(),
+                bytes.len(),
+                libc::PROT_READ,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                descriptor,
+                0,
+            );
+            if pages == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self {
+                id: LAST.fetch_add(1, Ordering::Relaxed),
+                file,
+                pages: pages.cast(),
+                length: bytes.len(),
+            })
+        }
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours. An arena that has mapped the file keeps it by itself.
+        unsafe { libc::munmap(self.pages.cast_mut().cast(), self.length) };
     }
 }
 
@@ -45,20 +108,12 @@ impl Arena {
     ) -> io::Result<Self> {
         // SAFETY: a fresh mapping, which `create` then owns.
         unsafe {
-            let base = libc::mmap(
-                null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            );
-            if base == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
-            }
+            let base = map_anonymous(null_mut(), length, 0)?;
             Ok(Self {
                 heap: Heap::create(base.cast(), length, exhausted, argument),
                 length,
+                mapped: None,
+                flags: Vec::new(),
             })
         }
     }
@@ -69,33 +124,101 @@ impl Arena {
     }
 
     /// Keeps the heap as it is now.
-    pub(crate) fn image(&self) -> Image {
-        // SAFETY: the bytes below the top are initialised as far as anyone reads them; no JavaScript runs meanwhile.
-        let bytes =
-            unsafe { std::slice::from_raw_parts(self.heap.cast::<u8>(), (*self.heap).used()) };
-        Image {
-            bytes: bytes.into(),
-        }
+    ///
+    /// # Errors
+    /// If the system has no memory for it.
+    pub(crate) fn image(&self) -> io::Result<Image> {
+        // SAFETY: the arena is longer than what is used of it; no JavaScript runs meanwhile.
+        let bytes = unsafe {
+            let length = (*self.heap).used().next_multiple_of(PAGE);
+            std::slice::from_raw_parts(self.heap.cast::<u8>(), length)
+        };
+        Image::create(bytes)
     }
 
     /// Makes the heap what it was when `image`, one of this arena, was taken.
-    pub(crate) fn restore(&mut self, image: &Image) {
-        // SAFETY: the image is one of this arena, hence shorter than it; pages above it hold nothing that the restored
+    ///
+    /// # Errors
+    /// If the system has no memory for it. The heap is then in no state to be used.
+    pub(crate) fn restore(&mut self, image: &Image) -> io::Result<()> {
+        // SAFETY: the image is one of this arena, hence no longer than it; pages above it hold nothing that the restored
         // heap knows of.
         unsafe {
             let touched = (*self.heap).touched();
-            self.heap
-                .cast::<u8>()
-                .copy_from_nonoverlapping(image.bytes.as_ptr(), image.len());
-            let keep = (image.len() + RESIDENT_ABOVE_IMAGE).next_multiple_of(PAGE);
+            match self.mapped {
+                Some((id, _)) if id == image.id => self.copy_back(image)?,
+                _ => self.map(image)?,
+            }
+            let keep = image.length + RESIDENT_ABOVE_IMAGE;
             if touched > keep {
-                libc::madvise(
-                    self.heap.cast::<u8>().add(keep).cast(),
-                    touched.next_multiple_of(PAGE) - keep,
-                    libc::MADV_DONTNEED,
-                );
+                let length = touched.next_multiple_of(PAGE).min(self.length) - keep;
+                self.release(keep, length)?;
             }
         }
+        Ok(())
+    }
+
+    /// # Safety
+    /// The image is one of this arena.
+    unsafe fn map(&mut self, image: &Image) -> io::Result<()> {
+        let base = self.heap.cast::<c_void>();
+        // SAFETY: both ranges lie in the arena, which is ours to map.
+        unsafe {
+            let mapped = libc::mmap(
+                base,
+                image.length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                image.file.as_raw_fd(),
+                0,
+            );
+            if mapped == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            if let Some((_, length)) = self.mapped
+                && length > image.length
+            {
+                let above = base.byte_add(image.length);
+                map_anonymous(above, length - image.length, libc::MAP_FIXED)?;
+            }
+        }
+        self.mapped = Some((image.id, image.length));
+        Ok(())
+    }
+
+    /// # Safety
+    /// The image is the one that is mapped.
+    unsafe fn copy_back(&mut self, image: &Image) -> io::Result<()> {
+        let base = self.heap.cast::<u8>();
+        let pages = image.length / PAGE;
+        match private_pages(base as usize, pages, &mut self.flags) {
+            Ok(private) if private <= PRIVATE_PAGES_MAX => {}
+            // Where the kernel does not tell, giving all pages back is right too, though slower.
+            Ok(_) | Err(_) => return self.release(0, image.length),
+        }
+        for (page, flags) in self.flags.chunks_exact(8).enumerate() {
+            if is_private(flags) {
+                // SAFETY: the page lies in the image and in the arena, which do not overlap.
+                unsafe {
+                    base.add(page * PAGE)
+                        .copy_from_nonoverlapping(image.pages.add(page * PAGE), PAGE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back pages: they read as the mapped image's, or as zero, from now on.
+    fn release(&mut self, offset: usize, length: usize) -> io::Result<()> {
+        // SAFETY: the range lies in the arena.
+        let result = unsafe {
+            let start = self.heap.cast::<c_void>().byte_add(offset);
+            libc::madvise(start, length, libc::MADV_DONTNEED)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 
@@ -104,4 +227,49 @@ impl Drop for Arena {
         // SAFETY: the mapping is ours and nobody holds a pointer into it any longer.
         unsafe { libc::munmap(self.heap.cast(), self.length) };
     }
+}
+
+/// # Safety
+/// With `MAP_FIXED` the range is the caller's.
+unsafe fn map_anonymous(
+    address: *mut c_void,
+    length: usize,
+    flags: i32,
+) -> io::Result<*mut c_void> {
+    // SAFETY: by the contract.
+    let mapped = unsafe {
+        libc::mmap(
+            address,
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | flags,
+            -1,
+            0,
+        )
+    };
+    if mapped == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(mapped)
+}
+
+/// Reads the kernel's flags of `count` pages from `address` on, eight bytes each, and counts the private ones.
+fn private_pages(address: usize, count: usize, flags: &mut Vec<u8>) -> io::Result<usize> {
+    static PAGEMAP: OnceLock<io::Result<File>> = OnceLock::new();
+    let pagemap = PAGEMAP
+        .get_or_init(|| File::open("/proc/self/pagemap"))
+        .as_ref()
+        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
+    flags.resize(count * 8, 0);
+    pagemap.read_exact_at(flags, (address / PAGE * 8) as u64)?;
+    Ok(flags
+        .chunks_exact(8)
+        .filter(|flags| is_private(flags))
+        .count())
+}
+
+/// Whether a page of a private file mapping has been written to.
+fn is_private(flags: &[u8]) -> bool {
+    // The highest byte: 0x80 present, 0x40 swapped out, 0x20 still the file's.
+    flags[7] & 0xc0 != 0 && flags[7] & 0x20 == 0
 }

@@ -32,7 +32,7 @@ use serde_json::Value as Json;
 use crate::call::{Call, Progress};
 use crate::slots::{Lease, Slots};
 use crate::workers::Workers;
-use crate::world::World;
+use crate::world::{World, no_memory};
 
 /// How much of the machine the engine may use.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,9 @@ pub struct QuickJsOptions {
     pub transaction_threads: usize,
     /// Threads for actions, and for evaluating modules at push time.
     pub action_threads: usize,
-    /// Queries and mutations under way at the same time; more wait. Nested calls are not held up by their callers.
+    /// Queries and mutations under way at the same time, at each depth of nesting; more wait.
     pub transaction_slots: usize,
-    /// Actions under way at the same time; more wait.
+    /// Actions under way at the same time, at each depth of nesting; more wait.
     pub action_slots: usize,
     /// Bytes of heap images that each slot keeps, so that calls of different modules start quickly.
     pub image_bytes_per_slot: usize,
@@ -121,12 +121,9 @@ impl FunctionEngine for QuickJsEngine {
             let (sender, receiver) = oneshot::channel();
             let worker = shared.clone();
             shared.actions.workers.run(move || {
-                let result =
-                    World::new(0)
-                        .map_err(|error| no_memory(&error))
-                        .and_then(|mut world| {
-                            evaluate::evaluate(&mut world, &program, &evaluation, &worker.maps)
-                        });
+                let result = World::new(0).map_err(no_memory).and_then(|mut world| {
+                    evaluate::evaluate(&mut world, &program, &evaluation, &worker.maps)
+                });
                 // If nobody waits for it any longer, that is all right.
                 drop(sender.send(result));
             });
@@ -175,7 +172,7 @@ impl Execution for QuickJsExecution {
                     let id = request.program.id;
                     let lease = class
                         .slots
-                        .lease(|world| world.has_image(id, &request.module))
+                        .lease(request.depth, |world| world.has_image(id, &request.module))
                         .await;
                     let Some(lease) = lease else {
                         return over(stopped());
@@ -187,8 +184,7 @@ impl Execution for QuickJsExecution {
                     });
                 }
                 Stage::Waiting(waiting) => {
-                    let (mut lease, call) = *waiting;
-                    lease.set_waiting(false);
+                    let (lease, call) = *waiting;
                     class.workers.run(move || {
                         let done = resume(&shared, lease, call, &replies);
                         drop(sender.send(done));
@@ -224,7 +220,7 @@ fn begin(
     if lease.world.is_none() {
         match World::new(shared.options.image_bytes_per_slot) {
             Ok(world) => lease.world = Some(world),
-            Err(error) => return (Stage::Away, over(no_memory(&error))),
+            Err(error) => return (Stage::Away, over(no_memory(error))),
         }
     }
     let Some(world) = lease.world.as_mut() else {
@@ -250,12 +246,9 @@ fn resume(shared: &Shared, mut lease: Lease, call: Box<Call>, replies: &[Reply])
 }
 
 /// Keeps the world if the call goes on, and gives it back otherwise.
-fn after(mut lease: Lease, progress: Progress) -> (Stage, Turn) {
+fn after(lease: Lease, progress: Progress) -> (Stage, Turn) {
     match progress {
-        Progress::Waiting(call, turn) => {
-            lease.set_waiting(true);
-            (Stage::Waiting(Box::new((lease, call))), turn)
-        }
+        Progress::Waiting(call, turn) => (Stage::Waiting(Box::new((lease, call))), turn),
         Progress::Done(turn) => (Stage::Away, turn),
     }
 }
@@ -272,10 +265,4 @@ fn over(failure: Failure) -> Turn {
 
 fn stopped() -> Failure {
     Failure::new("The server is shutting down.")
-}
-
-fn no_memory(error: &io::Error) -> Failure {
-    Failure::new(format!(
-        "The server has no memory for another call: {error}"
-    ))
 }

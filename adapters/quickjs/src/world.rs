@@ -176,8 +176,15 @@ impl World {
             );
             let entries = evaluate_prelude(context);
             qjs::JS_RunGC(runtime);
+            let base = match arena.image() {
+                Ok(base) => base,
+                Err(error) => {
+                    drop(Box::from_raw(host));
+                    return Err(error);
+                }
+            };
             Ok(Self {
-                base: arena.image(),
+                base,
                 arena,
                 host,
                 runtime,
@@ -244,7 +251,7 @@ impl World {
             .find(|loaded| loaded.program == program.id && loaded.module == module)
         {
             loaded.used = self.clock;
-            self.arena.restore(&loaded.image);
+            self.arena.restore(&loaded.image).map_err(no_memory)?;
             return Ok(loaded.namespace);
         }
         let inputs = HostInputs {
@@ -258,7 +265,7 @@ impl World {
         let namespace = self.import(inputs, program, module, maps)?;
         // SAFETY: no JavaScript runs.
         unsafe { qjs::JS_RunGC(self.runtime) };
-        let image = self.arena.image();
+        let image = self.arena.image().map_err(no_memory)?;
         while !self.loaded.is_empty()
             && self
                 .loaded
@@ -294,7 +301,7 @@ impl World {
         module: &str,
         maps: &SourceMaps,
     ) -> Result<qjs::JSValue, Failure> {
-        self.arena.restore(&self.base);
+        self.arena.restore(&self.base).map_err(no_memory)?;
         self.host().reset(inputs, Some(program.clone()));
         self.bound(Bounds::IMPORT);
         self.begin_turn(IMPORT_TIME);
@@ -571,6 +578,13 @@ pub(crate) enum Argument<'a> {
 pub(crate) fn qjs_is_exception(value: qjs::JSValue) -> bool {
     // SAFETY: looks at the value itself.
     unsafe { qjs::JS_IsException(value) }
+}
+
+/// How a call fails if the system has no memory for its world.
+pub(crate) fn no_memory(error: io::Error) -> Failure {
+    Failure::new(format!(
+        "The server has no memory for another call: {error}"
+    ))
 }
 
 /// The longest prefix of at most `bytes_max` bytes.

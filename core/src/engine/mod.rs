@@ -92,6 +92,9 @@ pub struct FunctionCall {
     pub export: String,
     /// What it is called as.
     pub kind: FunctionKind,
+    /// How many calls wait for this one, being its callers. Engines that bound the number of calls under way must not
+    /// let a call wait for its callers.
+    pub depth: u32,
     /// JSON array with the one arguments object, in encoded JSON.
     pub args: String,
     /// The clock: frozen in queries and mutations, the starting point in actions.

@@ -104,6 +104,7 @@ pub fn call(program: &Arc<Program>, kind: FunctionKind, path: &str, args: &str) 
         program: program.clone(),
         module: format!("{module}.js"),
         export: export.to_owned(),
+        depth: 0,
         kind,
         args: args.to_owned(),
         now: Timestamp(1_700_000_000_123_456_789),

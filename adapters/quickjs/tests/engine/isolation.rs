@@ -80,20 +80,17 @@ fn nested_calls_get_a_slot_while_their_callers_wait() {
         program: &Arc<concave_core::engine::Program>,
         depth: u32,
     ) -> String {
-        let outcome = run_call(
-            engine,
-            call(program, FunctionKind::Mutation, "a:f", "[{}]"),
-            |_, _| {
-                if depth == 0 {
-                    return Ok("0".to_owned());
-                }
-                // Executors of tests do not nest.
-                let inner = std::thread::scope(|scope| {
-                    scope.spawn(|| nest(engine, program, depth - 1)).join()
-                });
-                Ok(inner.unwrap())
-            },
-        );
+        let mut call = call(program, FunctionKind::Mutation, "a:f", "[{}]");
+        call.depth = 8 - depth;
+        let outcome = run_call(engine, call, |_, _| {
+            if depth == 0 {
+                return Ok("0".to_owned());
+            }
+            // Executors of tests do not nest.
+            let inner =
+                std::thread::scope(|scope| scope.spawn(|| nest(engine, program, depth - 1)).join());
+            Ok(inner.unwrap())
+        });
         outcome.result.unwrap()
     }
     assert_eq!(nest(&engine, &program, 8), "0");

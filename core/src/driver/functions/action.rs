@@ -108,6 +108,7 @@ impl Functions {
             module: function.path.module.clone(),
             export: function.path.export.clone(),
             kind: FunctionKind::Action,
+            depth: context.depth,
             args: format!("[{}]", Value::Object(args).to_json_string()),
             now: runtime.now(),
             seed: runtime.entropy(),

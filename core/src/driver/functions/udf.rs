@@ -76,6 +76,7 @@ impl Functions {
             module: function.path.module.clone(),
             export: function.path.export.clone(),
             kind: function.kind,
+            depth: state.depth,
             args: format!("[{}]", Value::Object(args).to_json_string()),
             now: state.now,
             seed: state.seed,
