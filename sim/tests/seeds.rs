@@ -12,7 +12,7 @@ use concave_sim::report::Report;
 use concave_sim::world;
 
 /// Seeds of an ordinary test run.
-const SEEDS: std::ops::Range<u64> = 0..500;
+const SEEDS: std::ops::Range<u64> = 0..300;
 /// From so many worlds on, everything that can happen must have happened.
 const ENOUGH: u64 = 200;
 

@@ -176,3 +176,20 @@ fn point_reads_depend_on_the_point() {
         assert!(!tx.reads().contains(by_id, &key(second)));
     });
 }
+
+#[test]
+fn a_snapshot_of_the_past_has_the_catalog_of_its_time() {
+    block_on(async {
+        let db = open(&Arc::new(MemoryPersistence::default())).await;
+        let mut tx = db.begin();
+        insert(&mut tx, "old", 1);
+        let past = db.commit(tx).await.unwrap();
+        let mut tx = db.begin();
+        insert(&mut tx, "new", 1);
+        db.commit(tx).await.unwrap();
+
+        let mut tx = db.begin_at(db.snapshot_at(past).await.unwrap());
+        assert!(tx.table("old").is_some());
+        assert!(tx.table("new").is_none());
+    });
+}
