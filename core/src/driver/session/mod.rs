@@ -12,7 +12,6 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -109,10 +108,10 @@ struct Connection<T> {
     invalidations: mpsc::UnboundedReceiver<u64>,
     /// Where watchers send them.
     invalidation_sender: mpsc::UnboundedSender<u64>,
+    /// All that is waited for; each is polled only when it is woken.
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     running_queries: usize,
     alarm: Option<Alarm>,
-    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// A query's last result, watched.
@@ -143,7 +142,6 @@ enum Event {
     Taken(usize),
     Received(Incoming),
     Alarm,
-    Stopping,
     /// The client is gone.
     Gone,
 }
@@ -159,7 +157,7 @@ where
             limits: Limits::default(),
         };
         let (invalidation_sender, invalidations) = mpsc::unbounded();
-        Self {
+        let connection = Self {
             session: Session::new(config, now(&runtime)),
             socket,
             outbound: Outbound::default(),
@@ -170,10 +168,12 @@ where
             running: FuturesUnordered::new(),
             running_queries: 0,
             alarm: None,
-            stopping: Box::pin(backend.database().stopping()),
             runtime,
             backend,
-        }
+        };
+        let stopping = connection.backend.database().stopping();
+        connection.wait_for(stopping.map(|()| Input::Shutdown));
+        connection
     }
 
     /// Goes on until the session ends the connection, and gives what is needed to part, or until the client is gone.
@@ -195,7 +195,6 @@ where
                 }
                 Event::Received(Incoming::Activity) => self.handle(Input::Activity),
                 Event::Alarm => self.handle(Input::Timeout),
-                Event::Stopping => self.handle(Input::Shutdown),
                 Event::Gone => return None,
             }
         }
@@ -205,9 +204,6 @@ where
     /// What happens next. What the client causes comes last, so that no flood of messages delays anything else; the
     /// session looks at its timers with every input, so the alarm can wait behind even that.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.stopping.poll_unpin(cx).is_ready() {
-            return Poll::Ready(Event::Stopping);
-        }
         if let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx) {
             return Poll::Ready(Event::Done(done));
         }
@@ -365,7 +361,7 @@ where
         outcome
     }
 
-    fn wait_for(&mut self, answer: impl Future<Output = Input> + Send + 'static) {
+    fn wait_for(&self, answer: impl Future<Output = Input> + Send + 'static) {
         self.running.push(answer.map(Done::Other).boxed());
     }
 }

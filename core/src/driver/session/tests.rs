@@ -1,8 +1,11 @@
 //! Connections over a real database and the native engine, with clients that check the chain of versions.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::task::Waker;
 
 use futures_executor::block_on;
 use futures_util::future::ready;
@@ -111,11 +114,16 @@ impl World {
     }
 
     fn connect_silently(&self) -> Client {
+        self.connect_through(Arc::default())
+    }
+
+    fn connect_through(&self, jam: Arc<Jam>) -> Client {
         let (to_server, from_client) = mpsc::unbounded();
         let (to_client, from_server) = channel();
         let socket = Pipe {
             from_client,
             to_client,
+            jam,
         };
         let served = serve(self.backend.clone(), ClientVersion::unknown(), socket);
         self.backend.database().runtime().spawn(served.boxed());
@@ -176,6 +184,30 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
 struct Pipe {
     from_client: mpsc::UnboundedReceiver<Incoming>,
     to_client: Sender<Outgoing>,
+    jam: Arc<Jam>,
+}
+
+/// A network that takes nothing while it is jammed.
+#[derive(Default)]
+struct Jam(Mutex<(bool, Option<Waker>)>);
+
+impl Jam {
+    fn set(&self, jammed: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.0 = jammed;
+        if let Some(waker) = state.1.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock().unwrap();
+        if state.0 {
+            state.1 = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
 }
 
 impl Stream for Pipe {
@@ -197,8 +229,8 @@ impl Sink<Outgoing> for Pipe {
         self.to_client.send(message)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.jam.poll(cx).map(Ok)
     }
 
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -298,7 +330,7 @@ impl Client {
         }
     }
 
-    fn until(&mut self, condition: impl Fn(&Self) -> bool) {
+    fn until(&mut self, mut condition: impl FnMut(&Self) -> bool) {
         while !condition(self) {
             self.step();
         }
@@ -537,6 +569,34 @@ fn storms_of_writes_become_few_consistent_views() {
     assert!(
         lists <= all + 2 && lists <= 2 * transitions,
         "{lists} runs for {all} commits and {transitions} transitions"
+    );
+}
+
+#[test]
+fn a_slow_client_gets_fewer_and_larger_steps() {
+    const WRITES: u32 = 60;
+    let world = World::new(false);
+    let jam = Arc::new(Jam::default());
+    let mut slow = world.connect_through(jam.clone());
+    slow.subscribe(0, &[(0, "items:list", json!({}))]);
+    slow.until(|client| client.value(0).is_some());
+    jam.set(true);
+    let mut writer = world.connect(SESSION);
+    for request in 0..WRITES {
+        writer.call("Mutation", request, "items:add", json!({"n": 0.0}));
+        writer.settle(request);
+    }
+    jam.set(false);
+    let mut transitions = 0;
+    slow.until(|client| {
+        client.count(0) == WRITES as usize || {
+            transitions += 1;
+            false
+        }
+    });
+    assert!(
+        transitions <= 4,
+        "{transitions} transitions for a client that took none"
     );
 }
 
