@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::task::Waker;
+use std::time::Instant;
 
 use futures_executor::block_on;
 use futures_util::future::ready;
@@ -55,6 +56,7 @@ impl World {
                 async move {
                     let table = args["table"].as_str().unwrap_or("items");
                     let rows = ctx.collect(scan(table)).await?;
+                    ctx.log("listing");
                     Ok(rows.iter().map(|row| row["n"].clone()).collect())
                 }
             })
@@ -86,6 +88,7 @@ impl World {
             )
             .function("items:broken", FunctionKind::Query, |ctx, _| async move {
                 let rows = ctx.collect(scan("items")).await?;
+                ctx.log("breaking");
                 Err(Failure::new(format!("Uncaught Error: {} rows", rows.len())))
             })
             .function(
@@ -130,7 +133,9 @@ impl World {
         Client {
             to_server: Some(to_server),
             from_server,
+            deadline: Instant::now() + PATIENCE,
             version: StateVersion::default(),
+            logs: BTreeMap::new(),
             results: BTreeMap::new(),
             responses: BTreeMap::new(),
         }
@@ -242,7 +247,11 @@ impl Sink<Outgoing> for Pipe {
 struct Client {
     to_server: Option<mpsc::UnboundedSender<Incoming>>,
     from_server: Receiver<Outgoing>,
+    /// When its test has failed.
+    deadline: Instant,
     version: StateVersion,
+    /// What queries printed.
+    logs: BTreeMap<QueryId, Vec<String>>,
     /// Results by query; of a failed one, its text.
     results: BTreeMap<QueryId, Result<Json, String>>,
     responses: BTreeMap<u32, ServerMessage>,
@@ -272,10 +281,11 @@ impl Client {
     /// The next message or close frame.
     fn next(&mut self) -> Outgoing {
         loop {
-            match self.from_server.recv_timeout(PATIENCE) {
+            let patience = self.deadline.saturating_duration_since(Instant::now());
+            match self.from_server.recv_timeout(patience) {
                 Ok(Outgoing::Ping) => {}
                 Ok(message) => return message,
-                Err(RecvTimeoutError::Timeout) => panic!("nothing came"),
+                Err(RecvTimeoutError::Timeout) => panic!("what was waited for did not come"),
                 Err(RecvTimeoutError::Disconnected) => panic!("the server went away"),
             }
         }
@@ -313,15 +323,21 @@ impl Client {
     fn apply(&mut self, modification: StateModification) {
         match modification {
             StateModification::QueryUpdated {
-                query_id, value, ..
+                query_id,
+                value,
+                log_lines,
+                ..
             } => {
+                self.logs.insert(query_id, log_lines);
                 self.results.insert(query_id, Ok(value));
             }
             StateModification::QueryFailed {
                 query_id,
                 error_message,
+                log_lines,
                 ..
             } => {
+                self.logs.insert(query_id, log_lines);
                 self.results.insert(query_id, Err(error_message));
             }
             StateModification::QueryRemoved { query_id } => {
@@ -391,6 +407,7 @@ fn one_writes_and_the_other_sees() {
     reader.subscribe(0, &[(0, "items:list", json!({}))]);
     reader.until(|client| client.value(0).is_some());
     assert_eq!(reader.value(0), Some(&json!([])));
+    assert_eq!(reader.logs[&0], ["[LOG] listing"]);
     writer.call("Mutation", 0, "items:add", json!({"n": 1.0}));
     let (success, result, ts) = writer.settle(0);
     assert_eq!((success, result), (true, json!(1.0)));
@@ -604,7 +621,10 @@ fn a_slow_client_gets_fewer_and_larger_steps() {
 fn what_is_hidden_stays_hidden() {
     let world = World::new(true);
     let mut client = world.connect(SESSION);
-    client.subscribe(0, &[(0, "items:broken", json!({}))]);
+    client.subscribe(
+        0,
+        &[(0, "items:broken", json!({})), (1, "items:list", json!({}))],
+    );
     client.call("Mutation", 0, "items:refuse", json!({"data": "full"}));
     client.settle(0);
     client.until(|client| client.results.contains_key(&0));
@@ -622,6 +642,8 @@ fn what_is_hidden_stays_hidden() {
     assert_eq!(error_data, &Some(json!("full")));
     let text = client.results[&0].as_ref().unwrap_err();
     assert!(text.ends_with("] Server Error"), "{text}");
+    assert_eq!(client.value(1), Some(&json!([])));
+    assert!(client.logs.values().all(Vec::is_empty), "{:?}", client.logs);
 }
 
 #[test]
