@@ -7,12 +7,13 @@
 //! The rule that makes it sound for Rust: between [`Guard::run`] and a place that may jump there are only frames
 //! without destructors. A body is `Copy`, so it owns nothing. Functions of ours that JavaScript calls mark themselves
 //! with [`Guard::enter_host`]; while they run nothing jumps, and they look for a pending end once their values
-//! are dropped.
+//! are dropped. The heap's functions need no mark: they touch nothing but the arena.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, compiler_fence};
 
 unsafe extern "C" {
     fn concave_guard_run(
@@ -27,17 +28,17 @@ unsafe extern "C" {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Left;
 
-/// Where to jump to.
+/// Where to jump to. Atomic because signal handlers look at it; only one thread at a time does.
 pub(crate) struct Guard {
-    way_out: *mut c_void,
-    in_host: bool,
+    way_out: AtomicPtr<c_void>,
+    in_host: AtomicBool,
 }
 
 impl Guard {
     pub(crate) const fn new() -> Self {
         Self {
-            way_out: null_mut(),
-            in_host: false,
+            way_out: AtomicPtr::new(null_mut()),
+            in_host: AtomicBool::new(false),
         }
     }
 
@@ -47,7 +48,7 @@ impl Guard {
     /// `guard` is valid throughout. Frames between here and a call of `leave` own nothing. If the body was left, the
     /// JavaScript heap must be restored before it is used again.
     pub(crate) unsafe fn run<T: Copy, F: FnOnce() -> T + Copy>(
-        guard: *mut Guard,
+        guard: *const Guard,
         body: F,
     ) -> Result<T, Left> {
         struct Body<T, F> {
@@ -65,14 +66,16 @@ impl Guard {
         };
         // SAFETY: the jump buffer is valid while the body runs, and forgotten afterwards.
         unsafe {
-            debug_assert!((*guard).way_out.is_null(), "guards do not nest");
+            debug_assert!(
+                (*guard).way_out.load(Ordering::Relaxed).is_null(),
+                "guards do not nest"
+            );
             let left = concave_guard_run(
                 call::<T, F>,
                 (&raw mut body).cast(),
-                &raw mut (*guard).way_out,
+                (*guard).way_out.as_ptr(),
             );
-            (*guard).way_out = null_mut();
-            (*guard).in_host = false;
+            (*guard).in_host.store(false, Ordering::Relaxed);
             if left == 0 {
                 Ok(body.result.assume_init())
             } else {
@@ -83,12 +86,15 @@ impl Guard {
 
     /// Whether [`Guard::leave`] may be called now.
     pub(crate) fn can_leave(&self) -> bool {
-        !self.way_out.is_null() && !self.in_host
+        !self.way_out.load(Ordering::Relaxed).is_null() && !self.in_host.load(Ordering::Relaxed)
     }
 
     /// Marks the beginning (true) or end (false) of a function of ours that JavaScript calls.
-    pub(crate) fn enter_host(&mut self, inside: bool) {
-        self.in_host = inside;
+    pub(crate) fn enter_host(&self, inside: bool) {
+        // The compiler may move nothing across that a handler must not interrupt.
+        compiler_fence(Ordering::SeqCst);
+        self.in_host.store(inside, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Ends the running body.
@@ -97,6 +103,6 @@ impl Guard {
     /// [`Guard::can_leave`], and no frame up to [`Guard::run`] owns anything.
     pub(crate) unsafe fn leave(guard: *const Guard) -> ! {
         // SAFETY: by the contract the body is running.
-        unsafe { concave_guard_leave((*guard).way_out) }
+        unsafe { concave_guard_leave((*guard).way_out.load(Ordering::Relaxed)) }
     }
 }

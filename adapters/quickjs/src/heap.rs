@@ -420,11 +420,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         /// Blocks are aligned, do not overlap, keep their bytes, and all memory comes back.
         #[test]
-        fn blocks_keep_their_bytes(steps in prop::collection::vec(step(), 1..200)) {
+        fn blocks_keep_their_bytes(steps in prop::collection::vec(step(), 1..120)) {
             let mut failures = 0u32;
             let mut memory = vec![0u8; ARENA + PAGE];
             let base = memory.as_mut_ptr();

@@ -57,6 +57,8 @@ pub(crate) struct Host {
     issued_bytes_max: usize,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) ending: Option<Ending>,
+    /// Set by the watchdog: the time is up, and more.
+    pub(crate) expired: AtomicBool,
     /// Thread time at which the present turn has used up the call's time.
     pub(crate) deadline: Duration,
     pub(crate) cancelled: Arc<AtomicBool>,
@@ -84,6 +86,7 @@ impl Host {
             issued_bytes_max: usize::MAX,
             rejections: Vec::new(),
             ending: None,
+            expired: AtomicBool::new(false),
             deadline: Duration::MAX,
             cancelled: Arc::default(),
         }
@@ -101,6 +104,7 @@ impl Host {
         self.issued_bytes_max = usize::MAX;
         self.rejections.clear();
         self.ending = None;
+        self.expired = AtomicBool::new(false);
         self.deadline = Duration::MAX;
         self.cancelled = Arc::default();
     }
@@ -127,6 +131,14 @@ impl Host {
             args,
         });
         Some(self.last_id)
+    }
+
+    /// Why the call has to end, if it has to.
+    pub(crate) fn ending(&mut self) -> Option<&Ending> {
+        if self.ending.is_none() && self.expired.load(Ordering::Relaxed) {
+            self.ending = Some(Ending::TimedOut);
+        }
+        self.ending.as_ref()
     }
 
     /// Hands out the calls issued since the last time.
@@ -161,36 +173,50 @@ pub(crate) fn thread_time() -> Duration {
 /// Called by QuickJS every so often while JavaScript runs.
 pub(crate) unsafe extern "C" fn interrupt(_: *mut qjs::JSRuntime, opaque: *mut c_void) -> c_int {
     let host = opaque.cast::<Host>();
-    // SAFETY: worlds pass their host; no reference to it is alive while JavaScript runs. The frames up to the guard
-    // are those of QuickJS and this one, which owns nothing at the jump.
+    // SAFETY: worlds pass their host; no reference to it is alive while JavaScript runs.
     unsafe {
-        if (*host).ending.is_none() {
-            if (*host).cancelled.load(Ordering::Relaxed) {
-                (*host).ending = Some(Ending::Cancelled);
-            } else if thread_time() > (*host).deadline {
-                (*host).ending = Some(Ending::TimedOut);
-            } else {
-                return 0;
-            }
-        }
-        if (*host).guard.can_leave() {
-            Guard::leave(&raw const (*host).guard);
-        }
+        (*host).guard.enter_host(true);
+        let ending = if (*host).cancelled.load(Ordering::Relaxed) {
+            Some(Ending::Cancelled)
+        } else if thread_time() > (*host).deadline {
+            Some(Ending::TimedOut)
+        } else {
+            None
+        };
+        end(host, ending)
     }
-    1
 }
 
 /// Called by the heap when it has no memory left.
 pub(crate) unsafe fn out_of_memory(argument: *mut c_void) {
     let host = argument.cast::<Host>();
-    // SAFETY: as for `interrupt`; the heap is consistent.
+    // SAFETY: as for `interrupt`; the heap is consistent. Functions of ours that call for memory end by themselves.
     unsafe {
-        if (*host).ending.is_none() {
+        if (*host).guard.can_leave() {
+            (*host).guard.enter_host(true);
+            end(host, Some(Ending::OutOfMemory));
+        } else if (*host).ending.is_none() {
             (*host).ending = Some(Ending::OutOfMemory);
         }
-        if (*host).guard.can_leave() {
+    }
+}
+
+/// The end of a function that JavaScript has called: leaves if the call is to end, for `ending` or whatever has come up.
+///
+/// # Safety
+/// `host` is valid and marked as being in a host function; no frame up to the guard owns anything.
+pub(crate) unsafe fn end(host: *mut Host, ending: Option<Ending>) -> c_int {
+    // SAFETY: by the contract.
+    unsafe {
+        if (*host).ending.is_none() {
+            (*host).ending = ending;
+        }
+        let is_over = (*host).ending().is_some();
+        (*host).guard.enter_host(false);
+        if is_over && (*host).guard.can_leave() {
             Guard::leave(&raw const (*host).guard);
         }
+        c_int::from(is_over)
     }
 }
 
@@ -204,15 +230,17 @@ pub(crate) unsafe extern "C" fn track_rejection(
 ) {
     // SAFETY: worlds pass their host; nothing here runs JavaScript.
     unsafe {
-        let host = &mut *opaque.cast::<Host>();
+        let host = opaque.cast::<Host>();
+        (*host).guard.enter_host(true);
+        let rejections = &mut (*host).rejections;
         if is_handled {
-            host.rejections
-                .retain(|rejection| !crate::js::same_object(rejection.promise, promise));
+            rejections.retain(|rejection| !crate::js::same_object(rejection.promise, promise));
         } else {
-            host.rejections.push(Rejection {
+            rejections.push(Rejection {
                 promise: qjs::JS_DupValue(ctx, promise),
                 reason: qjs::JS_DupValue(ctx, reason),
             });
         }
+        end(host, None);
     }
 }

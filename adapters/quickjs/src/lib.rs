@@ -13,12 +13,14 @@ mod js;
 mod modules;
 mod natives;
 mod slots;
+mod watchdog;
 mod workers;
 mod world;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use concave_core::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, FunctionKind, Observed, Outcome,
@@ -47,6 +49,8 @@ pub struct QuickJsOptions {
     pub action_slots: usize,
     /// Bytes of heap images that each slot keeps, so that calls of different modules start quickly.
     pub image_bytes_per_slot: usize,
+    /// JavaScript's time for importing a module, and for examining it at push time.
+    pub import_time: Duration,
     /// Whether time passes during a call. If not, calls are reproducible to the last timestamp of a log line.
     pub real_time: bool,
 }
@@ -60,6 +64,7 @@ impl Default for QuickJsOptions {
             transaction_slots: 32,
             action_slots: 64,
             image_bytes_per_slot: 16 << 20,
+            import_time: Duration::from_secs(4),
             real_time: true,
         }
     }
@@ -121,9 +126,11 @@ impl FunctionEngine for QuickJsEngine {
             let (sender, receiver) = oneshot::channel();
             let worker = shared.clone();
             shared.actions.workers.run(move || {
-                let result = World::new(0).map_err(no_memory).and_then(|mut world| {
-                    evaluate::evaluate(&mut world, &program, &evaluation, &worker.maps)
-                });
+                let result = World::new(0, worker.options.import_time)
+                    .map_err(no_memory)
+                    .and_then(|mut world| {
+                        evaluate::evaluate(&mut world, &program, &evaluation, &worker.maps)
+                    });
                 // If nobody waits for it any longer, that is all right.
                 drop(sender.send(result));
             });
@@ -218,7 +225,10 @@ fn begin(
     cancelled: Arc<AtomicBool>,
 ) -> (Stage, Turn) {
     if lease.world.is_none() {
-        match World::new(shared.options.image_bytes_per_slot) {
+        match World::new(
+            shared.options.image_bytes_per_slot,
+            shared.options.import_time,
+        ) {
             Ok(world) => lease.world = Some(world),
             Err(error) => return (Stage::Away, over(no_memory(error))),
         }
@@ -258,7 +268,7 @@ fn over(failure: Failure) -> Turn {
         result: Err(failure),
         logs: Vec::new(),
         observed: Observed::default(),
-        cpu: std::time::Duration::ZERO,
+        cpu: Duration::ZERO,
         memory: 0,
     })
 }

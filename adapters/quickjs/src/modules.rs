@@ -8,7 +8,7 @@ use concave_core::engine::Environment;
 use concave_javascript::Phase;
 use rquickjs_sys as qjs;
 
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::js;
 
 /// Modules are named by this prefix and their path.
@@ -89,7 +89,8 @@ pub(crate) unsafe extern "C" fn normalize(
                 null_mut()
             }
         };
-        (*host).guard.enter_host(false);
+        drop((base, specifier));
+        host::end(host, None);
         name
     }
 }
@@ -106,7 +107,7 @@ pub(crate) unsafe extern "C" fn load(
         let host = opaque.cast::<Host>();
         (*host).guard.enter_host(true);
         let module = compile(ctx, &*host, CStr::from_ptr(name)).unwrap_or(null_mut());
-        (*host).guard.enter_host(false);
+        host::end(host, None);
         module
     }
 }

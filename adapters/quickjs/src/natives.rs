@@ -7,7 +7,6 @@ use concave_core::engine::SystemError;
 use concave_javascript::{HostError, Phase};
 use rquickjs_sys as qjs;
 
-use crate::guard::Guard;
 use crate::host::{self, Ending, Host, Pending};
 use crate::js;
 
@@ -95,10 +94,7 @@ unsafe fn native(
                 js::throw(ctx, error.name, &error.message)
             }
         };
-        (*host).guard.enter_host(false);
-        if (*host).ending.is_some() && (*host).guard.can_leave() {
-            Guard::leave(&raw const (*host).guard);
-        }
+        host::end(host, None);
         value
     }
 }

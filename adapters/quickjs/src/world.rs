@@ -16,14 +16,12 @@ use crate::arena::{Arena, Image};
 use crate::guard::Guard;
 use crate::heap::{self, Heap};
 use crate::host::{self, Ending, Host, thread_time};
-use crate::{js, modules, natives};
+use crate::{js, modules, natives, watchdog};
 
 /// Reserved for a world, not used: room for the largest heap and what fragmentation adds to it.
 const ARENA_BYTES: usize = 512 << 20;
 /// Largest heap that an arena has room for.
 const HEAP_BYTES_MAX: usize = ARENA_BYTES / 2;
-/// Time for importing modules.
-pub(crate) const IMPORT_TIME: Duration = Duration::from_secs(4);
 /// Heap for importing modules.
 const IMPORT_BYTES: usize = 64 << 20;
 /// Native stack for JavaScript while importing.
@@ -74,11 +72,13 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// For importing and examining modules.
-    pub(crate) const IMPORT: Bounds = Bounds {
-        time: IMPORT_TIME,
-        memory: IMPORT_BYTES,
-        stack: IMPORT_STACK,
-    };
+    fn import(time: Duration) -> Self {
+        Self {
+            time,
+            memory: IMPORT_BYTES,
+            stack: IMPORT_STACK,
+        }
+    }
 
     /// How a call fails that ran into one of these bounds, or was ended otherwise.
     pub(crate) fn failure(&self, ending: &Ending) -> Failure {
@@ -117,6 +117,8 @@ pub(crate) struct World {
     base: Image,
     loaded: Vec<Loaded>,
     images_bytes_max: usize,
+    /// Bounds of importing and examining modules.
+    importing: Bounds,
     clock: u64,
     /// Variables of the program last used, shared by its calls.
     environment: Option<(u64, Arc<BTreeMap<String, String>>)>,
@@ -127,11 +129,12 @@ pub(crate) struct World {
 unsafe impl Send for World {}
 
 impl World {
-    /// A world with the prelude and no program. Keeps images of up to `images_bytes_max` bytes.
+    /// A world with the prelude and no program. Keeps images of up to `images_bytes_max` bytes, and gives modules
+    /// `import_time` of JavaScript's time when they are imported.
     ///
     /// # Errors
     /// If the system has no memory for it.
-    pub(crate) fn new(images_bytes_max: usize) -> io::Result<Self> {
+    pub(crate) fn new(images_bytes_max: usize, import_time: Duration) -> io::Result<Self> {
         let host = Box::into_raw(Box::new(Host::new()));
         let arena = match Arena::reserve(ARENA_BYTES, host::out_of_memory, host.cast()) {
             Ok(arena) => arena,
@@ -192,6 +195,7 @@ impl World {
                 entries,
                 loaded: Vec::new(),
                 images_bytes_max,
+                importing: Bounds::import(import_time),
                 clock: 0,
                 environment: None,
             })
@@ -303,8 +307,8 @@ impl World {
     ) -> Result<qjs::JSValue, Failure> {
         self.arena.restore(&self.base).map_err(no_memory)?;
         self.host().reset(inputs, Some(program.clone()));
-        self.bound(Bounds::IMPORT);
-        self.begin_turn(IMPORT_TIME);
+        self.bound(self.importing);
+        self.begin_turn(self.importing.time);
         let name = CString::new(format!("{}{module}", modules::SCHEME))
             .map_err(|_| Failure::new("A module path holds a null byte."))?;
         let name = name.as_c_str();
@@ -315,16 +319,16 @@ impl World {
                 unsafe { qjs::JS_LoadModule(context, c"convex:/".as_ptr(), name.as_ptr()) }
             })
             .and_then(|promise| self.drain().map(|()| promise))
-            .map_err(|ending| Bounds::IMPORT.failure(&ending))?;
+            .map_err(|ending| self.importing.failure(&ending))?;
         if qjs_is_exception(promise) {
-            return Err(self.take_exception(program, maps, Bounds::IMPORT));
+            return Err(self.take_exception(program, maps, self.importing));
         }
         match self.settled(promise) {
             Settled::Fulfilled(namespace) => match self.unhandled_rejection(None) {
-                Some(reason) => Err(self.describe(reason, program, maps, Bounds::IMPORT)),
+                Some(reason) => Err(self.describe(reason, program, maps, self.importing)),
                 None => Ok(namespace),
             },
-            Settled::Rejected(reason) => Err(self.describe(reason, program, maps, Bounds::IMPORT)),
+            Settled::Rejected(reason) => Err(self.describe(reason, program, maps, self.importing)),
             Settled::Pending => Err(Failure::new(format!(
                 "The module {module} awaits something at its top level: top-level awaits are unsupported."
             ))),
@@ -345,7 +349,9 @@ impl World {
 
     /// To be called before JavaScript runs on this thread, with the time that it may take.
     pub(crate) fn begin_turn(&mut self, time: Duration) {
-        self.host().deadline = thread_time().saturating_add(time);
+        let deadline = thread_time().saturating_add(time);
+        self.host().deadline = deadline;
+        watchdog::arm(deadline);
         // SAFETY: no JavaScript runs.
         unsafe { qjs::JS_UpdateStackTop(self.runtime) };
     }
@@ -355,12 +361,14 @@ impl World {
     /// # Errors
     /// Why the call had to end. The world must then be entered again before anything else runs.
     pub(crate) fn run<T: Copy>(&mut self, body: impl FnOnce() -> T + Copy) -> Result<T, Ending> {
-        if let Some(ending) = &self.host().ending {
+        if let Some(ending) = self.host().ending() {
             return Err(ending.clone());
         }
+        watchdog::watch(self.host);
         // SAFETY: bodies own nothing. A world that was left stays ended until it is restored.
-        let result = unsafe { Guard::run(&raw mut (*self.host).guard, body) };
-        match (result, &self.host().ending) {
+        let result = unsafe { Guard::run(&raw const (*self.host).guard, body) };
+        watchdog::watch(std::ptr::null_mut());
+        match (result, self.host().ending()) {
             (Ok(value), None) => Ok(value),
             (_, Some(ending)) => Err(ending.clone()),
             (Err(_), None) => unreachable!("whoever leaves says why"),
@@ -439,9 +447,9 @@ impl World {
     ) -> Result<String, Failure> {
         let value = self
             .call(function, args)
-            .map_err(|ending| Bounds::IMPORT.failure(&ending))?;
+            .map_err(|ending| self.importing.failure(&ending))?;
         if qjs_is_exception(value) {
-            return Err(self.take_exception(program, maps, Bounds::IMPORT));
+            return Err(self.take_exception(program, maps, self.importing));
         }
         self.text(value)
             .ok_or_else(|| Failure::new("The exported definition is not JSON text."))

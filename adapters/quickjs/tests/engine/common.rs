@@ -85,6 +85,7 @@ pub fn engine() -> Arc<QuickJsEngine> {
                 action_threads: 2,
                 transaction_slots: 4,
                 action_slots: 4,
+                import_time: Duration::from_millis(500),
                 ..QuickJsOptions::default()
             })
             .unwrap()

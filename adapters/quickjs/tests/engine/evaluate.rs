@@ -146,7 +146,7 @@ fn failed_imports_name_the_module_and_show_its_output() {
     let failure = evaluate(&[("a.js", "while (1);")], Evaluation::Functions).unwrap_err();
     assert_eq!(
         failure.message,
-        "Failed to analyze a.js: Function execution timed out (maximum duration: 4s)"
+        "Failed to analyze a.js: Function execution timed out (maximum duration: 0.5s)"
     );
 }
 
