@@ -162,6 +162,8 @@ impl Arena {
     /// The image is one of this arena.
     unsafe fn map(&mut self, image: &Image) -> io::Result<()> {
         let base = self.heap.cast::<c_void>();
+        // Until it is known that all has gone well, nothing is known of the range.
+        let before = self.mapped.take();
         // SAFETY: both ranges lie in the arena, which is ours to map.
         unsafe {
             let mapped = libc::mmap(
@@ -175,7 +177,7 @@ impl Arena {
             if mapped == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
-            if let Some((_, length)) = self.mapped
+            if let Some((_, length)) = before
                 && length > image.length
             {
                 let above = base.byte_add(image.length);

@@ -69,7 +69,7 @@ impl Call {
             elapsed: real_time.then(|| Box::new(move || begun.elapsed()) as _),
         };
         let host = world.host();
-        host.reset(inputs, Some(call.request.program.clone()));
+        host.reset(inputs, call.request.program.clone());
         host.set_issued_bytes_max(bounds.memory);
         host.sync = Some(sync);
         host.cancelled = cancelled;

@@ -92,17 +92,23 @@ impl Host {
         }
     }
 
-    /// Forgets the last call and begins one with these inputs.
-    pub(crate) fn reset(&mut self, inputs: HostInputs, program: Option<Arc<Program>>) {
-        self.state = HostState::new(inputs);
-        self.program = program;
+    /// Lets go of what belongs to the last call.
+    pub(crate) fn release(&mut self) {
+        self.program = None;
         self.sync = None;
-        self.issued.clear();
-        self.pending.clear();
+        self.issued = Vec::new();
+        self.pending = BTreeMap::new();
+        self.rejections = Vec::new();
+    }
+
+    /// Forgets the last call and begins one with these inputs.
+    pub(crate) fn reset(&mut self, inputs: HostInputs, program: Arc<Program>) {
+        self.release();
+        self.state = HostState::new(inputs);
+        self.program = Some(program);
         self.last_id = 0;
         self.issued_bytes = 0;
         self.issued_bytes_max = usize::MAX;
-        self.rejections.clear();
         self.ending = None;
         self.expired = AtomicBool::new(false);
         self.deadline = Duration::MAX;

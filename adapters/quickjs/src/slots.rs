@@ -101,7 +101,10 @@ impl State {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let world = self.world.take();
+        let mut world = self.world.take();
+        if let Some(world) = &mut world {
+            world.host().release();
+        }
         let next = {
             let mut state = self.slots.state();
             let depth = &mut state.depths[self.depth];

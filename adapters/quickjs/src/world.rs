@@ -306,7 +306,7 @@ impl World {
         maps: &SourceMaps,
     ) -> Result<qjs::JSValue, Failure> {
         self.arena.restore(&self.base).map_err(no_memory)?;
-        self.host().reset(inputs, Some(program.clone()));
+        self.host().reset(inputs, program.clone());
         self.bound(self.importing);
         self.begin_turn(self.importing.time);
         let name = CString::new(format!("{}{module}", modules::SCHEME))

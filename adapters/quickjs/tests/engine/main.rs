@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod conformance;
 mod evaluate;
 mod functions;
 mod hostile;
