@@ -37,6 +37,20 @@ impl Identity {
         matches!(self, Identity::Admin { .. } | Identity::System)
     }
 
+    /// Fails with `BadDeployKey` for the holder of a key that allows only to look.
+    pub fn check_may_write(&self) -> Result<()> {
+        match self {
+            Identity::Admin {
+                read_only: true, ..
+            } => Err(Error::new(
+                ErrorClass::Forbidden,
+                "BadDeployKey",
+                "You do not have permission to perform this operation: the admin key is read-only.",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The user that functions see, if any.
     pub fn user(&self) -> Option<&UserIdentity> {
         match self {
@@ -201,6 +215,18 @@ mod tests {
         );
         assert_eq!(Identity::System.user_json(), Json::Null);
         assert!(Identity::System.is_admin() && acting.is_admin() && !plain.is_admin());
+    }
+
+    #[test]
+    fn read_only_admins_may_not_write() {
+        let admin = |read_only| Identity::Admin {
+            read_only,
+            acting_as: None,
+        };
+        assert_eq!(admin(false).check_may_write(), Ok(()));
+        assert_eq!(Identity::Anonymous.check_may_write(), Ok(()));
+        let error = admin(true).check_may_write().unwrap_err();
+        assert_eq!(error.class, ErrorClass::Forbidden);
     }
 
     #[test]

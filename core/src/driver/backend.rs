@@ -16,6 +16,7 @@ use crate::persistence::Persistence;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
 use crate::runtime::RuntimeHandle;
+use crate::sync::Credential;
 use crate::timestamp::Timestamp;
 use crate::transaction::Snapshot;
 use crate::value::{FunctionPath, Value};
@@ -305,16 +306,29 @@ impl Backend {
         &self.admin_keys
     }
 
-    /// Verifies a user's token.
+    /// Verifies credentials.
     ///
     /// # Errors
-    /// `NoAuthProvider`, always: this server has no providers of user identities yet.
-    pub fn verify_token(&self, _token: &str) -> Result<Identity> {
-        Err(Error::new(
-            ErrorClass::Unauthenticated,
-            "NoAuthProvider",
-            "This server does not verify user tokens yet. Leave out the token.",
-        ))
+    /// Unauthenticated: `BadAdminKey`, or `NoAuthProvider` for users' tokens, since there are no providers of user
+    /// identities yet.
+    pub async fn authenticate(&self, credential: Credential) -> Result<Identity> {
+        match credential {
+            Credential::User(_) => Err(Error::new(
+                ErrorClass::Unauthenticated,
+                "NoAuthProvider",
+                "This server does not verify user tokens yet. Leave out the token.",
+            )),
+            Credential::Admin { key, acting_as } => {
+                let mut identity = self.admin_keys.verify(&key)?;
+                if let Identity::Admin {
+                    acting_as: user, ..
+                } = &mut identity
+                {
+                    *user = acting_as;
+                }
+                Ok(identity)
+            }
+        }
     }
 
     /// A name for a request that comes without one.

@@ -1,49 +1,65 @@
-//! Errors as clients read them: a status, and `{"code", "message"}`.
+//! Errors as responses: `{"code","message"}` with a status.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use concave_core::sync::client_version::{DEPRECATION_MESSAGE_HEADER, DEPRECATION_STATE_HEADER};
 use concave_core::{Error, ErrorKind};
-use serde_json::json;
+use serde::Serialize;
 
-/// An error that ends a request.
+use crate::body::json_response;
+
+/// What handlers fail with.
 #[derive(Debug)]
 pub struct ApiError {
+    status: StatusCode,
     error: Error,
 }
 
+/// The result of a handler.
+pub type ApiResult<T = Response> = Result<T, ApiError>;
+
 impl ApiError {
-    /// There is no such thing.
-    pub fn not_found(message: impl Into<String>) -> Self {
-        Error::new(concave_core::ErrorClass::NotFound, "NotFound", message).into()
+    /// An error with a status that no class of errors has.
+    pub fn with_status(status: StatusCode, error: Error) -> Self {
+        Self { status, error }
     }
 }
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self { error }
+        let status = StatusCode::from_u16(error.class.http_status())
+            .expect("classes of errors have HTTP statuses");
+        Self { status, error }
     }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let Error {
-            class,
-            code,
-            message,
-        } = self.error;
-        let status =
-            StatusCode::from_u16(class.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let message = if class.kind() == ErrorKind::Internal {
-            // Our own troubles go to our log; they may tell more than a client should know.
-            tracing::error!(%code, %message, "a request failed");
-            "Your request couldn't be completed. Try again later.".to_owned()
-        } else {
-            message
-        };
-        (
-            status,
-            axum::Json(json!({ "code": code, "message": message })),
-        )
-            .into_response()
+        let Self { status, error } = self;
+        let mut message = error.message.as_str();
+        if error.kind() == ErrorKind::Internal {
+            // For the operator, not for the caller.
+            tracing::error!(%error, "a request failed");
+            message = "Your request couldn't be completed. Try again later.";
+        }
+        let code = &*error.code;
+        let mut response = json_response(status, &ErrorBody { code, message });
+        if code == "ClientVersionUnsupported" {
+            let headers = response.headers_mut();
+            headers.insert(
+                DEPRECATION_STATE_HEADER,
+                HeaderValue::from_static("Unsupported"),
+            );
+            if let Ok(message) = HeaderValue::from_str(message) {
+                headers.insert(DEPRECATION_MESSAGE_HEADER, message);
+            }
+        }
+        response
     }
 }

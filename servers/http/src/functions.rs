@@ -1,158 +1,169 @@
-//! Running functions over HTTP.
+//! Calling functions.
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use concave_core::driver::{Backend, FunctionResult};
+use concave_core::driver::{Backend, FunctionFailure, FunctionResult, log_line_json};
 use concave_core::sync::ClientVersion;
 use concave_core::value::JsonFormat;
-use concave_core::{Error, Timestamp};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use concave_core::{Error, Timestamp, Value};
+use percent_encoding::percent_decode_str;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::ApiError;
-use crate::caller::{AdminCaller, AnyCaller};
-use crate::json::JsonBody;
+use crate::body::{JsonBody, ok_json};
+use crate::error::{ApiError, ApiResult};
+use crate::requester::Requester;
 
-pub(crate) fn router() -> Router<Arc<Backend>> {
+/// Most queries in a batch.
+const BATCH_MAX: usize = 1000;
+
+type Shared = State<Arc<Backend>>;
+
+pub fn routes() -> Router<Arc<Backend>> {
     Router::new()
-        .route("/api/query", post(query).get(get_query))
+        .route("/api/query", get(query_by_get).post(query))
         .route("/api/mutation", post(mutation))
         .route("/api/action", post(action))
-        .route("/api/function", post(function))
         .route("/api/query_ts", post(query_ts))
         .route("/api/query_at_ts", post(query_at_ts))
         .route("/api/query_batch", post(query_batch))
+        .route("/api/function", post(function))
+        .route("/api/run/{*path}", post(run))
         .route("/api/run_test_function", post(run_test_function))
-        .route("/api/run/{*function}", post(run))
-        .route("/api/check_admin_key", get(check_admin_key))
 }
 
-/// What all function endpoints take.
+/// A call as clients send it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Call {
     path: String,
-    #[serde(default = "no_arguments")]
-    args: Value,
-    #[serde(default)]
+    /// The arguments object, or an array that holds it.
+    #[serde(default = "no_args")]
+    args: Json,
     format: Option<String>,
-    #[serde(default)]
     component_path: Option<String>,
-    #[serde(default)]
-    ts: Option<String>,
 }
 
-fn no_arguments() -> Value {
-    Value::Object(Map::new())
+fn no_args() -> Json {
+    Json::Object(serde_json::Map::new())
 }
 
-type Answer = Result<Response, ApiError>;
+impl Call {
+    /// Functions of components are not there for these endpoints.
+    fn check_component(&self) -> Result<(), Error> {
+        match self.component_path.as_deref() {
+            None | Some("") => Ok(()),
+            Some(path) => Err(Error::bad_request(
+                "InvalidComponentPath",
+                format!("There is no component `{path}`: components are not available yet."),
+            )),
+        }
+    }
+}
 
 async fn query(
-    State(backend): State<Arc<Backend>>,
-    caller: AnyCaller,
+    State(backend): Shared,
+    requester: Requester,
     JsonBody(call): JsonBody<Call>,
-) -> Answer {
-    let AnyCaller(caller, client) = caller;
-    let format = format(call.format.as_deref(), &client)?;
+) -> ApiResult {
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    call.check_component()?;
+    let caller = requester.caller(&backend).await?;
     let result = backend.query(&caller, &call.path, call.args, None).await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
 }
 
-/// Query-string form of [`Call`].
 #[derive(Deserialize)]
-struct CallParameters {
+struct CallByGet {
     path: String,
-    #[serde(default)]
     args: Option<String>,
-    #[serde(default)]
     format: Option<String>,
 }
 
-async fn get_query(
-    State(backend): State<Arc<Backend>>,
-    AnyCaller(caller, client): AnyCaller,
-    parameters: Result<Query<CallParameters>, axum::extract::rejection::QueryRejection>,
-) -> Answer {
-    let Query(call) = parameters
-        .map_err(|rejection| Error::bad_request("BadQueryArgs", rejection.body_text()))?;
-    let format = format(call.format.as_deref(), &client)?;
-    let args = match call.args {
-        None => no_arguments(),
-        Some(text) => serde_json::from_str(&text).map_err(|error| {
+async fn query_by_get(
+    State(backend): Shared,
+    requester: Requester,
+    call: Result<Query<CallByGet>, QueryRejection>,
+) -> ApiResult {
+    let Query(call) = call.map_err(bad_query)?;
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    let args = match &call.args {
+        None => no_args(),
+        Some(args) => serde_json::from_str(args).map_err(|error| {
             Error::bad_request("BadQueryArgs", format!("`args` is not JSON: {error}"))
         })?,
     };
+    let caller = requester.caller(&backend).await?;
     let result = backend.query(&caller, &call.path, args, None).await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
+}
+
+/// The error for a query string that cannot be read.
+pub fn bad_query(rejection: QueryRejection) -> ApiError {
+    Error::bad_request("BadQueryArgs", rejection.body_text()).into()
 }
 
 async fn mutation(
-    State(backend): State<Arc<Backend>>,
-    caller: AnyCaller,
+    State(backend): Shared,
+    requester: Requester,
     JsonBody(call): JsonBody<Call>,
-) -> Answer {
-    let AnyCaller(caller, client) = caller;
-    let format = format(call.format.as_deref(), &client)?;
+) -> ApiResult {
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    call.check_component()?;
+    let caller = requester.caller(&backend).await?;
     let result = backend.mutation(&caller, &call.path, call.args).await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
 }
 
 async fn action(
-    State(backend): State<Arc<Backend>>,
-    caller: AnyCaller,
+    State(backend): Shared,
+    requester: Requester,
     JsonBody(call): JsonBody<Call>,
-) -> Answer {
-    let AnyCaller(caller, client) = caller;
-    let format = format(call.format.as_deref(), &client)?;
+) -> ApiResult {
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    call.check_component()?;
+    let caller = requester.caller(&backend).await?;
     let result = backend.action(&caller, &call.path, call.args).await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
 }
 
-async fn function(
-    State(backend): State<Arc<Backend>>,
-    caller: AdminCaller,
-    JsonBody(call): JsonBody<Call>,
-) -> Answer {
-    let AdminCaller(caller, client) = caller;
-    let format = format(call.format.as_deref(), &client)?;
-    if call.component_path.is_some_and(|path| !path.is_empty()) {
-        let message = "This server does not support components yet; leave out the component path.";
-        return Err(Error::bad_request("InvalidComponentPath", message).into());
-    }
-    let result = backend.function(&caller, &call.path, call.args).await?;
-    Ok(Json(function_json(result, format)).into_response())
+#[derive(Serialize)]
+struct LatestTimestamp {
+    ts: Timestamp,
 }
 
-async fn query_ts(State(backend): State<Arc<Backend>>) -> Json<Value> {
-    Json(json!({ "ts": backend.database().snapshot().ts }))
+async fn query_ts(State(backend): Shared, _: Requester) -> Response {
+    let ts = backend.database().snapshot().ts;
+    ok_json(&LatestTimestamp { ts })
+}
+
+#[derive(Deserialize)]
+struct CallAt {
+    ts: Timestamp,
+    #[serde(flatten)]
+    call: Call,
 }
 
 async fn query_at_ts(
-    State(backend): State<Arc<Backend>>,
-    caller: AnyCaller,
-    JsonBody(call): JsonBody<Call>,
-) -> Answer {
-    let AnyCaller(caller, client) = caller;
-    let format = format(call.format.as_deref(), &client)?;
-    let ts = call
-        .ts
-        .as_deref()
-        .and_then(Timestamp::from_wire)
-        .ok_or_else(|| {
-            Error::bad_request(
-                "BadTimestamp",
-                "`ts` must be a timestamp as /api/query_ts gives it.",
-            )
-        })?;
+    State(backend): Shared,
+    requester: Requester,
+    JsonBody(CallAt { ts, call }): JsonBody<CallAt>,
+) -> ApiResult {
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    call.check_component()?;
+    let caller = requester.caller(&backend).await?;
     let result = backend
         .query(&caller, &call.path, call.args, Some(ts))
         .await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
 }
 
 #[derive(Deserialize)]
@@ -160,119 +171,220 @@ struct Batch {
     queries: Vec<Call>,
 }
 
+#[derive(Serialize)]
+struct BatchResults<'a> {
+    results: Vec<CallResponse<'a>>,
+}
+
 async fn query_batch(
-    State(backend): State<Arc<Backend>>,
-    caller: AnyCaller,
-    JsonBody(batch): JsonBody<Batch>,
-) -> Answer {
-    let AnyCaller(caller, client) = caller;
-    let formats: Vec<_> = batch
-        .queries
+    State(backend): Shared,
+    requester: Requester,
+    JsonBody(Batch { queries }): JsonBody<Batch>,
+) -> ApiResult {
+    if queries.len() > BATCH_MAX {
+        let message = format!("A batch has at most {BATCH_MAX} queries.");
+        return Err(Error::bad_request("BadJsonBody", message).into());
+    }
+    let mut answers = Vec::with_capacity(queries.len());
+    for call in &queries {
+        answers.push(Answer::new(&requester, call.format.as_deref())?);
+        call.check_component()?;
+    }
+    let caller = requester.caller(&backend).await?;
+    let calls = queries.into_iter().map(|call| (call.path, call.args));
+    let results = backend.query_batch(&caller, calls.collect()).await?;
+    let results = answers
         .iter()
-        .map(|call| format(call.format.as_deref(), &client))
-        .collect::<Result<_, _>>()?;
-    let queries = batch
-        .queries
-        .into_iter()
-        .map(|call| (call.path, call.args))
+        .zip(&results)
+        .map(|(answer, result)| answer.response(result))
         .collect();
-    let results = backend.query_batch(&caller, queries).await?;
-    let results: Vec<_> = results
-        .into_iter()
-        .zip(formats)
-        .map(|(result, format)| function_json(result, format))
-        .collect();
-    Ok(Json(json!({ "results": results })).into_response())
+    Ok(ok_json(&BatchResults { results }))
+}
+
+/// A function of any kind, for admins.
+async fn function(
+    State(backend): Shared,
+    requester: Requester,
+    JsonBody(call): JsonBody<Call>,
+) -> ApiResult {
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    let caller = requester.admin(&backend, None).await?;
+    call.check_component()?;
+    let result = backend.function(&caller, &call.path, call.args).await?;
+    Ok(answer.respond(&result))
 }
 
 #[derive(Deserialize)]
-struct Run {
-    #[serde(default = "no_arguments")]
-    args: Value,
-    #[serde(default)]
+struct RunCall {
+    #[serde(default = "no_args")]
+    args: Json,
     format: Option<String>,
 }
 
+/// A function of any kind, named by the URL.
 async fn run(
-    State(backend): State<Arc<Backend>>,
-    AnyCaller(caller, _): AnyCaller,
-    Path(function): Path<String>,
-    JsonBody(call): JsonBody<Run>,
-) -> Answer {
-    let format = match call.format.as_deref() {
-        None => JsonFormat::Clean,
-        Some(name) => parse_format(name)?,
-    };
-    let (module, export) = function.rsplit_once('/').ok_or_else(|| {
-        Error::bad_request(
-            "MissingIdentifier",
-            "The path must name a module and an export: /api/run/module/export.",
-        )
-    })?;
-    let path = format!("{module}:{export}");
+    State(backend): Shared,
+    requester: Requester,
+    uri: Uri,
+    JsonBody(call): JsonBody<RunCall>,
+) -> ApiResult {
+    let format = call.format.as_deref().unwrap_or("json");
+    let answer = Answer::new(&requester, Some(format))?;
+    let path = run_path(uri.path())?;
+    let caller = requester.caller(&backend).await?;
     let result = backend.function(&caller, &path, call.args).await?;
-    Ok(Json(function_json(result, format)).into_response())
+    Ok(answer.respond(&result))
 }
 
-async fn run_test_function(_: AdminCaller) -> ApiError {
+/// `dir/module:export` from `/api/run/dir/module/export`.
+fn run_path(path: &str) -> Result<String, Error> {
+    let path = path.strip_prefix("/api/run/").unwrap_or_default();
+    let path = percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| Error::bad_request("BadPathArgs", "The path of the function is not UTF-8."))?;
+    match path.rsplit_once('/') {
+        Some((module, export)) if !module.is_empty() && !export.is_empty() => {
+            Ok(format!("{module}:{export}"))
+        }
+        _ => Err(Error::bad_request(
+            "MissingIdentifier",
+            "Name a function like /api/run/messages/list.",
+        )),
+    }
+}
+
+async fn run_test_function(
+    State(backend): Shared,
+    requester: Requester,
+    JsonBody(request): JsonBody<Json>,
+) -> ApiResult {
+    requester
+        .admin(&backend, request["adminKey"].as_str())
+        .await?;
     let message =
         "This server does not run inline queries yet. Put the query into a file and deploy it.";
-    Error::bad_request("UnsupportedTestQuery", message).into()
+    Err(Error::bad_request("UnsupportedTestQuery", message).into())
 }
 
-async fn check_admin_key(AdminCaller(caller, _): AdminCaller) -> Json<Value> {
-    let read_only = crate::caller::check_may_write(&caller.identity).is_err();
-    Json(json!({ "success": true, "allowedOps": [], "isReadOnly": read_only }))
+/// How a client wants to have results.
+struct Answer {
+    format: JsonFormat,
+    structured_logs: bool,
 }
 
-/// The format asked for, or what the client expects if it does not ask.
-fn format(name: Option<&str>, client: &ClientVersion) -> Result<JsonFormat, Error> {
-    match name {
-        Some(name) => parse_format(name),
-        None => Ok(if expects_encoded(client) {
-            JsonFormat::Encoded
-        } else {
-            JsonFormat::Clean
-        }),
-    }
+/// A result as clients get it.
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum CallResponse<'a> {
+    #[serde(rename_all = "camelCase")]
+    Success {
+        value: Box<RawValue>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        log_lines: Vec<Json>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Error {
+        error_message: &'a str,
+        /// Clients take a null for data of an error, so there is none if there is none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_data: Option<Box<RawValue>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        log_lines: Vec<Json>,
+    },
 }
 
-fn parse_format(name: &str) -> Result<JsonFormat, Error> {
-    JsonFormat::parse(name).ok_or_else(|| {
-        Error::bad_request(
-            "BadFormat",
-            format!("There is no format `{name}`. Use `json` or `convex_encoded_json`."),
-        )
-    })
-}
-
-/// Clients of old that do not name a format get the encoded one.
-fn expects_encoded(client: &ClientVersion) -> bool {
-    let older_than = |(major, minor, patch): (u64, u64, u64)| {
-        client.version().is_some_and(|version| {
-            (version.major, version.minor, version.patch) < (major, minor, patch)
+impl Answer {
+    /// Checked before anything runs: a bad format must not be told after a mutation has committed.
+    fn new(requester: &Requester, format: Option<&str>) -> Result<Self, Error> {
+        let format = match format {
+            None => default_format(&requester.client),
+            Some(name) => JsonFormat::parse(name).ok_or_else(|| {
+                Error::bad_request(
+                    "BadFormat",
+                    format!("The format `{name}` is unknown: use `json` or `convex_encoded_json`."),
+                )
+            })?,
+        };
+        Ok(Self {
+            format,
+            structured_logs: requester.wants_structured_logs(),
         })
-    };
-    match client.name() {
-        "python" | "python-convex" => older_than((0, 5, 0)),
-        name if name.starts_with("npm") || name == "actions" => older_than((1, 4, 1)),
-        _ => false,
+    }
+
+    fn response<'a>(&self, result: &'a FunctionResult) -> CallResponse<'a> {
+        let lines = result.log_lines.iter();
+        let log_lines = lines.map(|line| log_line_json(line, self.structured_logs));
+        let log_lines = log_lines.collect();
+        match &result.result {
+            Ok(value) => CallResponse::Success {
+                value: self.json(value),
+                log_lines,
+            },
+            Err(FunctionFailure { text, data }) => CallResponse::Error {
+                error_message: text,
+                error_data: data.as_ref().map(|data| self.json(data)),
+                log_lines,
+            },
+        }
+    }
+
+    fn respond(&self, result: &FunctionResult) -> Response {
+        // Status 200 for failures of functions too: clients take other statuses for failures of the server.
+        ok_json(&self.response(result))
+    }
+
+    fn json(&self, value: &Value) -> Box<RawValue> {
+        let raw = match self.format {
+            JsonFormat::Encoded => RawValue::from_string(value.to_json_string()),
+            format => to_raw_value(&value.format_json(format)),
+        };
+        raw.expect("the JSON of a value is JSON")
     }
 }
 
-fn function_json(result: FunctionResult, format: JsonFormat) -> Value {
-    let mut answer = match result.result {
-        Ok(value) => json!({ "status": "success", "value": value.format_json(format) }),
-        Err(failure) => {
-            let mut answer = json!({ "status": "error", "errorMessage": failure.text });
-            if let Some(data) = failure.data {
-                answer["errorData"] = data.format_json(format);
-            }
-            answer
-        }
+/// Old clients expect what they once got without asking.
+fn default_format(client: &ClientVersion) -> JsonFormat {
+    let older_than = |version| client.version().is_some_and(|own| *own < version);
+    let encoded = match client.name() {
+        "python" => older_than(Version::new(0, 5, 0)),
+        name if name.starts_with("npm") || name == "actions" => older_than(Version::new(1, 4, 1)),
+        _ => false,
     };
-    if !result.log_lines.is_empty() {
-        answer["logLines"] = result.log_lines.iter().map(ToString::to_string).collect();
+    if encoded {
+        JsonFormat::Encoded
+    } else {
+        JsonFormat::Clean
     }
-    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_clients_get_the_encoded_form() {
+        for (client, format) in [
+            ("npm-1.4.0", JsonFormat::Encoded),
+            ("npm-cli-1.0.0", JsonFormat::Encoded),
+            ("actions-1.4.0", JsonFormat::Encoded),
+            ("npm-1.4.1", JsonFormat::Clean),
+            ("python-0.4.9", JsonFormat::Encoded),
+            ("python-0.5.0", JsonFormat::Clean),
+            ("rust-0.0.9", JsonFormat::Clean),
+        ] {
+            let client = ClientVersion::from_header(client);
+            assert_eq!(default_format(&client), format, "{client}");
+        }
+        assert_eq!(default_format(&ClientVersion::unknown()), JsonFormat::Clean);
+    }
+
+    #[test]
+    fn the_last_segment_is_the_export() {
+        assert_eq!(run_path("/api/run/a/b/c").unwrap(), "a/b:c");
+        assert_eq!(run_path("/api/run/a%2Eb/c").unwrap(), "a.b:c");
+        for bad in ["/api/run/a", "/api/run/a/", "/api/run//a"] {
+            assert_eq!(run_path(bad).unwrap_err().code, "MissingIdentifier");
+        }
+        assert_eq!(run_path("/api/run/%ff/a").unwrap_err().code, "BadPathArgs");
+    }
 }

@@ -1,85 +1,87 @@
-//! The HTTP API of a deployment: bytes in, one call of [`Backend`], bytes out.
+//! The HTTP API of a deployment: a thin shell that turns requests into calls of [`Backend`] and results into responses.
+//!
+//! A deployment has two origins. The *API* origin serves clients, the CLI, and the app's static files
+//! ([`api_router`]). The *site* origin serves HTTP actions ([`site_router`]).
 //!
 //! | file | endpoints |
 //! |---|---|
 //! | `functions` | run queries, mutations, actions |
-//! | `deploy` | what the CLI needs: pushes, environment variables, logs |
+//! | `deploy` | push code |
+//! | `admin` | environment variables, logs, addresses |
 //! | `plain` | version, name, echo |
+//! | `files` | static files, and all that is not there |
 //!
-//! `caller` reads credentials, `error` writes errors, `json` reads bodies. There are no decisions here beyond
-//! parsing: those belong to the core.
+//! `requester` reads credentials, `body` reads and writes JSON, `error` writes errors. There are no decisions here
+//! beyond parsing: those belong to the core.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod caller;
+mod admin;
+mod body;
 mod deploy;
 mod error;
+mod files;
 mod functions;
-mod json;
+mod http_actions;
 mod plain;
+mod requester;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Method, StatusCode};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, Method, Uri};
+use axum::middleware::map_request;
 use concave_core::driver::Backend;
+use concave_core::sync::client_version::{DEPRECATION_MESSAGE_HEADER, DEPRECATION_STATE_HEADER};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
-use tower_http::services::ServeDir;
 
-pub use error::ApiError;
+use crate::files::StaticFiles;
 
-/// What a deployment speaks as its version.
+/// What a deployment says is its version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Largest body of a function call: 16 MiB of arguments and what surrounds them.
-const CALL_BYTES_MAX: usize = (16 << 20) + 2000;
+/// Largest body of ordinary requests, bytes: the largest arguments and what goes around them.
+const BODY_BYTES_MAX: usize = (16 << 20) + 2000;
+/// How long browsers may remember the answer to a preflight request.
+const CORS_AGE: Duration = Duration::from_secs(86_400);
 
-/// The router of the API origin. `live` answers WebSocket connections; `static_folder` is served at `/`.
-pub fn api_router(backend: Arc<Backend>, live: Router, static_folder: Option<PathBuf>) -> Router {
-    let api = Router::new()
-        .merge(functions::router())
-        .merge(plain::router())
-        .layer(DefaultBodyLimit::max(CALL_BYTES_MAX))
-        .merge(deploy::router())
-        .route("/api/{*rest}", axum::routing::any(no_such_endpoint))
-        .with_state(backend)
-        .layer(cors());
+/// The router of the API origin.
+///
+/// `live` are the routes of live connections (`/api/{version}/sync` and `/api/sync`), which other crates serve.
+/// `static_files` is a folder to serve at `/`, beside the API.
+pub fn api_router(backend: Arc<Backend>, live: Router, static_files: Option<PathBuf>) -> Router {
+    let files = StaticFiles::new(static_files);
     let router = Router::new()
+        .merge(functions::routes())
+        .merge(admin::routes())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .merge(deploy::routes())
+        .merge(plain::routes())
+        .with_state(backend)
         .merge(live)
-        .merge(api)
-        .route("/http", axum::routing::any(no_http_actions))
-        .route("/http/{*rest}", axum::routing::any(no_http_actions));
-    match static_folder {
-        Some(folder) => router.fallback_service(ServeDir::new(folder)),
-        None => router.route("/", axum::routing::get(plain::banner)),
-    }
+        .merge(files.routes())
+        .layer(cors())
+        // Apps answer for their own routes themselves, preflight requests included.
+        .merge(http_actions::routes());
+    // Around the router, since it must happen before a route is chosen.
+    Router::new()
+        .fallback_service(router)
+        .layer(map_request(single_leading_slash))
 }
 
-/// The router of the site origin, which belongs to HTTP actions.
+/// The router of the site origin.
 pub fn site_router() -> Router {
-    Router::new().fallback(no_http_actions)
+    http_actions::site()
 }
 
-async fn no_http_actions() -> (StatusCode, &'static str) {
-    (
-        StatusCode::NOT_FOUND,
-        "This server does not run HTTP actions yet.\n",
-    )
-}
-
-async fn no_such_endpoint(method: Method, uri: axum::http::Uri) -> ApiError {
-    ApiError::not_found(format!("There is no endpoint {method} {}.", uri.path()))
-}
-
-/// Any web page may call the API: what it may do is decided by the credentials it sends along.
+/// Any page may call the API with its own credentials: there are no cookies that it could misuse.
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::mirror_request())
         .allow_headers(AllowHeaders::mirror_request())
-        .allow_credentials(true)
         .allow_methods([
             Method::GET,
             Method::POST,
@@ -88,9 +90,24 @@ fn cors() -> CorsLayer {
             Method::DELETE,
             Method::PUT,
         ])
+        .allow_credentials(true)
         .expose_headers([
-            HeaderName::from_static("x-convex-deprecation-state"),
-            HeaderName::from_static("x-convex-deprecation-message"),
+            HeaderName::from_static(DEPRECATION_STATE_HEADER),
+            HeaderName::from_static(DEPRECATION_MESSAGE_HEADER),
         ])
-        .max_age(Duration::from_secs(86_400))
+        .max_age(CORS_AGE)
+}
+
+/// `//api/query` comes from clients whose address ends in a slash.
+async fn single_leading_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    if uri.path().starts_with("//") {
+        let path = uri.path().trim_start_matches('/');
+        let query = uri.query().map(|query| format!("?{query}"));
+        let target = format!("/{path}{}", query.unwrap_or_default());
+        if let Ok(uri) = target.parse::<Uri>() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }

@@ -1,4 +1,4 @@
-//! Endpoints that need no credentials and run nothing.
+//! Endpoints that need no credentials.
 
 use std::sync::Arc;
 
@@ -10,26 +10,31 @@ use concave_core::driver::Backend;
 
 use crate::VERSION;
 
-/// Largest body that `/echo` gives back.
+/// Largest body that is echoed, bytes.
 const ECHO_BYTES_MAX: usize = 128 << 20;
 
-pub(crate) fn router() -> Router<Arc<Backend>> {
+pub fn routes() -> Router<Arc<Backend>> {
     Router::new()
-        .route("/version", get(async || VERSION))
-        .route("/instance_version", get(async || VERSION))
+        .route("/version", get(version))
+        .route("/instance_version", get(version))
         .route("/instance_name", get(instance_name))
         .route(
             "/echo",
-            post(async |body: Bytes| body).layer(DefaultBodyLimit::max(ECHO_BYTES_MAX)),
+            post(echo).layer(DefaultBodyLimit::max(ECHO_BYTES_MAX)),
         )
         // Telemetry of the npm client.
         .route("/api/debug_event", post(async || ""))
 }
 
-pub(crate) async fn banner() -> &'static str {
-    "This is a Concave deployment: a backend for Convex apps. The API is under /api.\n"
+async fn version() -> &'static str {
+    VERSION
 }
 
 async fn instance_name(State(backend): State<Arc<Backend>>) -> String {
     backend.config().instance_name.clone()
+}
+
+/// For the CLI's network test.
+async fn echo(body: Bytes) -> Bytes {
+    body
 }

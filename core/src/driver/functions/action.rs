@@ -43,6 +43,7 @@ impl Functions {
     ) -> BoxFuture<'a, Result<ActionResult>> {
         // Boxed: actions call actions.
         async move {
+            context.identity.check_may_write()?;
             let path = FunctionPath::parse(path)?;
             let begun = self.shared.database.runtime().monotonic();
             let mut tx = self.shared.database.begin();

@@ -64,6 +64,7 @@ impl Functions {
         args: Json,
         key: Option<&MutationKey>,
     ) -> Result<MutationResult> {
+        context.identity.check_may_write()?;
         let database = &self.shared.database;
         let runtime = database.runtime();
         let path = FunctionPath::parse(path)?;

@@ -1,4 +1,4 @@
-//! Mutations, actions and credentials of a connection: what the session asks for, in terms of the function layer.
+//! Mutations and actions of a connection: what the session asks for, in terms of the function layer.
 
 use std::sync::Arc;
 
@@ -6,12 +6,9 @@ use serde_json::Value as Json;
 
 use crate::driver::{Backend, CallContext, MutationKey};
 use crate::engine::{Failure, LogLine};
-use crate::error::{Error, ErrorClass, Result};
-use crate::identity::Identity;
+use crate::error::{Error, Result};
 use crate::request_id::RequestId;
-use crate::sync::{
-    ActionOutcome, CallRequest, Committed, Credential, FunctionError, MutationOutcome,
-};
+use crate::sync::{ActionOutcome, CallRequest, Committed, FunctionError, MutationOutcome};
 
 /// Runs a mutation, or finds out how the same request ended before.
 pub(super) async fn run_mutation(
@@ -70,25 +67,6 @@ pub(super) async fn run_action(
         result,
         log_lines: call.log_lines(&done.logs),
     })
-}
-
-/// Verifies credentials.
-pub(super) async fn authenticate(
-    _backend: Arc<Backend>,
-    credential: Credential,
-) -> Result<Identity> {
-    let unauthenticated =
-        |code, message| Err(Error::new(ErrorClass::Unauthenticated, code, message));
-    match credential {
-        Credential::User(_) => unauthenticated(
-            "NoAuthProvider",
-            "This server does not verify user tokens yet.",
-        ),
-        Credential::Admin { .. } => unauthenticated(
-            "BadAdminKey",
-            "The admin key is not one of this deployment.",
-        ),
-    }
 }
 
 /// Fails for functions of components.

@@ -276,8 +276,10 @@ where
                 self.held.remove(&query_id);
             }
             Effect::Authenticate(credential) => {
-                let identity = call::authenticate(self.backend.clone(), credential);
-                self.wait_for(identity.map(Input::AuthDone));
+                let backend = self.backend.clone();
+                self.wait_for(
+                    async move { Input::AuthDone(backend.authenticate(credential).await) },
+                );
             }
             Effect::RunMutation(request) => {
                 let request_id = request.request_id;
