@@ -1,0 +1,24 @@
+// Where things are: the clone, and what scripts/setup and scripts/test build outside of it.
+
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const environment = process.env;
+
+export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
+
+const cache =
+  environment.CONCAVE_CACHE ?? path.join(environment.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "concave");
+
+export const CONCAVE =
+  environment.CONCAVE_BIN ??
+  path.join(environment.CARGO_TARGET_DIR ?? path.join(cache, "target"), "release", "concave");
+
+export const NODE_MODULES = path.join(cache, "tests-npm", "node_modules");
+export const PYTHON = path.join(cache, "tests-python", "bin", "python");
+export const RUST_CLIENT = path.join(cache, "tests-rust", "debug", "rust-client");
+export const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+
+if (!existsSync(CONCAVE)) throw new Error(`no server at ${CONCAVE}: run scripts/test build, or set CONCAVE_BIN`);
