@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -141,6 +142,11 @@ impl Executor {
     /// The last things that happened.
     pub fn trace_tail(&self) -> Vec<String> {
         self.shared.lock().trace.tail.iter().cloned().collect()
+    }
+
+    /// Leaks all tasks, after a panic: dropping what it left half done could panic again.
+    pub fn abandon(&self) {
+        std::mem::forget(std::mem::take(&mut self.shared.lock().tasks));
     }
 
     /// Simulated time since the start.
@@ -294,7 +300,16 @@ impl Shared {
         let waker = task.waker.clone();
         drop(state);
 
-        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let mut context = Context::from_waker(&waker);
+        let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+        let poll = match poll {
+            Ok(poll) => poll,
+            Err(panic) => {
+                // What a panic left half done may panic again when it is dropped, which would end the process.
+                std::mem::forget(future);
+                resume_unwind(panic)
+            }
+        };
         let mut state = self.lock();
         let ended = match (poll, state.tasks.get_mut(&id)) {
             (Poll::Pending, Some(task)) => {

@@ -106,7 +106,10 @@ pub fn run(seed: u64) -> Result<Success, Box<Failure>> {
         }
         Ok(Ok(Err(what))) => what,
         Ok(Err(stuck)) => format!("nothing moves any more at {:?}", stuck.at),
-        Err(panic) => format!("panic: {}", panic_text(&*panic)),
+        Err(panic) => {
+            executor.abandon();
+            format!("panic: {}", panic_text(&*panic))
+        }
     };
     Err(Box::new(Failure {
         what,
