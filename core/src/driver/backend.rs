@@ -37,6 +37,11 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
+    /// Issues and verifies the deployment's admin keys.
+    pub fn admin_keys(&self) -> AdminKeys {
+        AdminKeys::new(&self.instance_name, self.derive_secret("admin keys"))
+    }
+
     /// A secret for one purpose, from which neither the instance secret nor any other purpose's can be found.
     pub fn derive_secret(&self, purpose: &str) -> [u8; 32] {
         Sha256::new()
@@ -142,7 +147,7 @@ impl Backend {
             functions,
             deployer,
             log,
-            admin_keys: AdminKeys::new(&config.instance_name, config.derive_secret("admin keys")),
+            admin_keys: config.admin_keys(),
             config,
         }))
     }
