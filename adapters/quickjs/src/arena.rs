@@ -1,27 +1,28 @@
 //! A fixed range of addresses that holds one JavaScript heap, and images of it.
 //!
 //! An image is an anonymous file, mapped privately over the beginning of the arena: pages are shared with the file until
-//! they are written to. To restore the image that is mapped already, the kernel is asked (`/proc/self/pagemap`) which
-//! pages are private, and only those are copied back; they stay private, so that the next call, which mostly writes to
-//! the same ones, takes no page faults.
+//! they are written to. To restore the image that is mapped already, the kernel is asked (`PAGEMAP_SCAN`, Linux 6.7)
+//! which pages are private, and only those are copied back. They stay private, so that the next call, which mostly
+//! writes to the same ones, takes no page faults.
+//!
+//! Measured with `examples/measure.rs` on a 1.4 MB image (npm `convex` and the prelude, of which a small query writes
+//! to 106 of 348 pages): this takes 21 µs. Copying the whole image takes 30 µs, and keeps twice the memory. Reading
+//! `/proc/self/pagemap` instead of scanning takes 24 µs. Giving all pages back (`MADV_DONTNEED`) takes 39 µs, and the
+//! page faults of the call that follows 260 µs more.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::FileExt;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::heap::{Exhausted, Heap};
+use crate::pagemap;
 
 /// Bytes above the restored image that stay resident, so that most calls need no fresh pages.
 const RESIDENT_ABOVE_IMAGE: usize = 1 << 20;
-/// With more private pages than this, they are given back instead of being copied: a call that touched everything
-/// (one that collected garbage, say) shall not make all later ones slower.
-const PRIVATE_PAGES_MAX: usize = 192;
 const PAGE: usize = 4096;
 
 /// The arena: reserved once, at an address that never changes, because the heap is full of pointers into itself.
@@ -30,8 +31,6 @@ pub(crate) struct Arena {
     length: usize,
     /// The image that is mapped, by id and length.
     mapped: Option<(u64, usize)>,
-    /// Flags of the pages of the mapped image.
-    flags: Vec<u8>,
 }
 
 // SAFETY: the arena owns its memory; nothing in it is tied to a thread.
@@ -113,7 +112,6 @@ impl Arena {
                 heap: Heap::create(base.cast(), length, exhausted, argument),
                 length,
                 mapped: None,
-                flags: Vec::new(),
             })
         }
     }
@@ -146,7 +144,7 @@ impl Arena {
         unsafe {
             let touched = (*self.heap).touched();
             match self.mapped {
-                Some((id, _)) if id == image.id => self.copy_back(image)?,
+                Some((id, _)) if id == image.id => self.copy_back(image),
                 _ => self.map(image)?,
             }
             let keep = image.length + RESIDENT_ABOVE_IMAGE;
@@ -190,24 +188,32 @@ impl Arena {
 
     /// # Safety
     /// The image is the one that is mapped.
-    unsafe fn copy_back(&mut self, image: &Image) -> io::Result<()> {
+    unsafe fn copy_back(&mut self, image: &Image) {
         let base = self.heap.cast::<u8>();
-        let pages = image.length / PAGE;
-        match private_pages(base as usize, pages, &mut self.flags) {
-            Ok(private) if private <= PRIVATE_PAGES_MAX => {}
-            // Where the kernel does not tell, giving all pages back is right too, though slower.
-            Ok(_) | Err(_) => return self.release(0, image.length),
-        }
-        for (page, flags) in self.flags.chunks_exact(8).enumerate() {
-            if is_private(flags) {
-                // SAFETY: the page lies in the image and in the arena, which do not overlap.
-                unsafe {
-                    base.add(page * PAGE)
-                        .copy_from_nonoverlapping(image.pages.add(page * PAGE), PAGE);
+        let copy = |offset: usize, length: usize| {
+            // SAFETY: the range lies in the image and in the arena, which do not overlap.
+            unsafe {
+                base.add(offset)
+                    .copy_from_nonoverlapping(image.pages.add(offset), length);
+            }
+        };
+        let end = base as usize + image.length;
+        let mut start = base as usize;
+        while start < end {
+            match pagemap::private_ranges(start, end) {
+                Ok(scan) => {
+                    for range in scan.ranges() {
+                        copy(range.start - base as usize, range.len());
+                    }
+                    start = scan.end();
+                }
+                // Where the kernel does not tell, it is all of them.
+                Err(_) => {
+                    copy(start - base as usize, end - start);
+                    start = end;
                 }
             }
         }
-        Ok(())
     }
 
     /// Gives back pages: they read as the mapped image's, or as zero, from now on.
@@ -253,25 +259,4 @@ unsafe fn map_anonymous(
         return Err(io::Error::last_os_error());
     }
     Ok(mapped)
-}
-
-/// Reads the kernel's flags of `count` pages from `address` on, eight bytes each, and counts the private ones.
-fn private_pages(address: usize, count: usize, flags: &mut Vec<u8>) -> io::Result<usize> {
-    static PAGEMAP: OnceLock<io::Result<File>> = OnceLock::new();
-    let pagemap = PAGEMAP
-        .get_or_init(|| File::open("/proc/self/pagemap"))
-        .as_ref()
-        .map_err(|error| io::Error::new(error.kind(), error.to_string()))?;
-    flags.resize(count * 8, 0);
-    pagemap.read_exact_at(flags, (address / PAGE * 8) as u64)?;
-    Ok(flags
-        .chunks_exact(8)
-        .filter(|flags| is_private(flags))
-        .count())
-}
-
-/// Whether a page of a private file mapping has been written to.
-fn is_private(flags: &[u8]) -> bool {
-    // The highest byte: 0x80 present, 0x40 swapped out, 0x20 still the file's.
-    flags[7] & 0xc0 != 0 && flags[7] & 0x20 == 0
 }

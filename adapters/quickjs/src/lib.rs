@@ -1,7 +1,13 @@
 //! Runs functions on QuickJS.
 //!
-//! Each call sees a pristine world: see [`world`]. Calls are lent worlds by [`slots`], and run turn by turn on the
-//! threads of [`workers`], queries and mutations apart from actions and evaluations, which may take long.
+//! Each call sees a pristine world. A world is a JavaScript runtime whose whole heap lies in one arena at a fixed address
+//! (`arena`, `heap`). Once the prelude has run and a module of the program is imported, the heap is kept as an image
+//! (`world`); every call starts from it. So nothing that JavaScript owns may lie outside of the arena: native functions
+//! (`natives`) are plain C functions, which find the state of the call (`host`) through the runtime.
+//!
+//! A call (`call`) is lent a world (`slots`) from its first turn to its last, and runs turn by turn on a few threads
+//! (`workers`), queries and mutations apart from actions and evaluations, which may take long. A call that uses up its
+//! time or memory is left by a jump that its code cannot notice (`guard`, `watchdog`).
 
 mod arena;
 mod call;
@@ -12,6 +18,7 @@ mod host;
 mod js;
 mod modules;
 mod natives;
+mod pagemap;
 mod slots;
 mod watchdog;
 mod workers;
