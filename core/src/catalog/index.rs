@@ -38,12 +38,11 @@ pub struct Index {
 impl Index {
     /// The key under which this index files a document.
     pub fn key(&self, document: &Object) -> Vec<u8> {
-        let values: Vec<_> = self
-            .fields
-            .iter()
-            .map(|field| field.get(document))
-            .collect();
-        key::encode_key(&values)
+        let mut key = Vec::with_capacity(64);
+        for field in &self.fields {
+            key::encode_value(field.get(document), &mut key);
+        }
+        key
     }
 
     /// Whether functions may read it.

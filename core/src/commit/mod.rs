@@ -28,14 +28,43 @@ use crate::transaction::ReadSet;
 use crate::value::{InternalId, Object};
 
 /// A transaction that asks to be committed.
+///
+/// What can be computed before the transaction has its place in the order of commits, is.
 #[derive(Debug)]
 pub struct CommitRequest {
-    /// What all its reads were as of.
-    pub snapshot: Timestamp,
-    /// What it read.
-    pub reads: ReadSet,
-    /// What it writes; never empty.
-    pub writes: Vec<PreparedWrite>,
+    snapshot: Timestamp,
+    reads: ReadSet,
+    pub(crate) writes: Vec<PreparedWrite>,
+    keys: Arc<WrittenKeys>,
+    /// Bytes of documents and keys.
+    bytes: usize,
+}
+
+impl CommitRequest {
+    /// Asks to commit `writes`, at least one, given that what was read as of `snapshot` has not changed.
+    pub fn new(snapshot: Timestamp, reads: ReadSet, writes: Vec<PreparedWrite>) -> Self {
+        assert!(
+            !writes.is_empty(),
+            "a transaction without writes needs no commit"
+        );
+        let mut keys = Vec::new();
+        let mut bytes = 0;
+        for write in &writes {
+            debug_assert!(write.prev_ts.is_none_or(|prev| prev <= snapshot));
+            bytes += write.document.as_ref().map_or(0, Vec::len);
+            for update in &write.index_updates {
+                bytes += update.key.len();
+                keys.push((update.index, update.key.clone()));
+            }
+        }
+        Self {
+            snapshot,
+            reads,
+            writes,
+            keys: Arc::new(WrittenKeys::new(keys)),
+            bytes,
+        }
+    }
 }
 
 /// A document write, encoded and waiting for its timestamp.
@@ -79,6 +108,7 @@ struct Accepted<T> {
     ts: Timestamp,
     revisions: Vec<Revision>,
     bytes: usize,
+    keys: Arc<WrittenKeys>,
     catalog_changes: Vec<CatalogChange>,
     ticket: T,
 }
@@ -168,10 +198,6 @@ impl<T> Committer<T> {
         ticket: T,
     ) -> Result<Timestamp, (T, Rejection)> {
         assert!(
-            !request.writes.is_empty(),
-            "a transaction without writes needs no commit"
-        );
-        assert!(
             request.snapshot <= self.durable,
             "snapshots are taken of published commits"
         );
@@ -190,19 +216,11 @@ impl<T> Committer<T> {
         let ts = now.max(self.assigned.next());
         assert!(ts > self.assigned && ts > request.snapshot);
         self.assigned = ts;
-        let mut keys = WrittenKeys::default();
         let mut catalog_changes = Vec::new();
-        let mut bytes = 0;
         let revisions = request
             .writes
             .into_iter()
             .map(|write| {
-                debug_assert!(write.prev_ts.is_none_or(|prev| prev <= request.snapshot));
-                for update in &write.index_updates {
-                    bytes += update.key.len();
-                    keys.push(update.index, update.key.clone());
-                }
-                bytes += write.document.as_ref().map_or(0, Vec::len);
                 catalog_changes.extend(write.catalog_change);
                 Revision {
                     ts,
@@ -216,15 +234,21 @@ impl<T> Committer<T> {
             .collect();
         // Tables before the indexes that belong to them, and what goes before what takes its name or its place.
         catalog_changes.sort_by_key(|change| (change.table, change.new.is_some()));
-        self.log.append(ts, Arc::new(keys));
+        self.log.append(ts, request.keys.clone());
         self.pending.push(Accepted {
             ts,
             revisions,
-            bytes,
+            bytes: request.bytes,
+            keys: request.keys,
             catalog_changes,
             ticket,
         });
         Ok(ts)
+    }
+
+    /// Whether a batch has been handed out and is not settled yet.
+    pub fn has_batch_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// The next batch to persist, if there is one and the previous one is settled.
@@ -297,9 +321,9 @@ impl<T> Committer<T> {
         self.drop_pending()
     }
 
-    /// Forgets writes that no running transaction needs any more: those at or before `before`.
-    pub fn trim_log(&mut self, before: Timestamp) {
-        self.log.trim(before.min(self.durable));
+    /// Forgets writes at or before `before`, which no running transaction needs any more, save the newest `keep`.
+    pub fn trim_log(&mut self, before: Timestamp, keep: usize) {
+        self.log.trim(before.min(self.durable), keep);
     }
 
     fn publish(&mut self) -> BatchOutcome<T> {
@@ -312,11 +336,7 @@ impl<T> Committer<T> {
             self.durable = accepted.ts;
             published.push(Published {
                 ts: accepted.ts,
-                keys: self
-                    .log
-                    .get(accepted.ts)
-                    .expect("accepted commits are in the log")
-                    .clone(),
+                keys: accepted.keys,
                 catalog_changes: accepted.catalog_changes,
                 ticket: accepted.ticket,
             });
@@ -325,11 +345,8 @@ impl<T> Committer<T> {
     }
 
     fn fail(&mut self, error: Error) -> BatchOutcome<T> {
-        let mut tickets = Vec::new();
-        for accepted in std::mem::take(&mut self.in_flight) {
-            self.log.remove(accepted.ts);
-            tickets.push(accepted.ticket);
-        }
+        let failed = std::mem::take(&mut self.in_flight);
+        let mut tickets = self.forget(failed);
         if self.halted.is_some() {
             tickets.extend(self.drop_pending());
         }
@@ -338,8 +355,13 @@ impl<T> Committer<T> {
 
     fn drop_pending(&mut self) -> Vec<T> {
         let dropped = std::mem::take(&mut self.pending);
-        for accepted in &dropped {
-            self.log.remove(accepted.ts);
+        self.forget(dropped)
+    }
+
+    /// Takes consecutive commits out of the log; gives their tickets.
+    fn forget(&mut self, dropped: Vec<Accepted<T>>) -> Vec<T> {
+        if let (Some(first), Some(last)) = (dropped.first(), dropped.last()) {
+            self.log.remove(first.ts..=last.ts);
         }
         dropped
             .into_iter()

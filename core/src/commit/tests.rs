@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
 use crate::persistence::{IndexId, KeyRange};
 
@@ -23,11 +26,7 @@ fn request(snapshot: u64, reads: &[u8], writes: &[u8]) -> CommitRequest {
             catalog_change: None,
         })
         .collect();
-    CommitRequest {
-        snapshot: Timestamp(snapshot),
-        reads: set,
-        writes,
-    }
+    CommitRequest::new(Timestamp(snapshot), set, writes)
 }
 
 fn published(outcome: BatchOutcome<u32>) -> Vec<(u64, u32)> {
@@ -125,7 +124,7 @@ fn an_unknown_outcome_is_settled_by_reading_back() {
                 assert!(!survives);
                 assert_eq!(tickets, [1]);
                 assert_eq!(error.kind(), crate::ErrorKind::Transient);
-                assert!(committer.log().get(Timestamp(11)).is_none());
+                assert_eq!(committer.log().len(), 1, "the failed commit is forgotten");
             }
             other => panic!("{other:?}"),
         }
@@ -161,7 +160,7 @@ fn a_trimmed_log_refuses_old_snapshots() {
         .unwrap();
     committer.next_batch().unwrap();
     committer.batch_persisted(Ok(()));
-    committer.trim_log(Timestamp(99));
+    committer.trim_log(Timestamp(99), 0);
     assert!(committer.log().is_empty());
     let (_, rejection) = committer
         .submit(Timestamp(0), request(10, &[], &[2]), 2)
@@ -170,4 +169,53 @@ fn a_trimmed_log_refuses_old_snapshots() {
     committer
         .submit(Timestamp(0), request(11, &[], &[2]), 2)
         .unwrap();
+}
+
+proptest! {
+    /// The log says of any read set what looking at all commits one by one would say.
+    #[test]
+    fn the_log_finds_the_first_conflict(
+        commits in vec((1u64..4, vec((0u32..3, 0u8..6), 1..4)), 0..24),
+        failed in (0usize..24, 0usize..4),
+        trimmed in (0u64..60, 0usize..24),
+        reads in vec((0u32..3, 0u8..6, 0u8..3), 0..4),
+        after in 0u64..60,
+    ) {
+        let mut log = WriteLog::new(Timestamp::ZERO);
+        let mut model = Vec::new();
+        let mut ts = 0;
+        for (step, keys) in commits {
+            ts += step;
+            let mut keys: Vec<_> = keys
+                .into_iter()
+                .map(|(index, key)| (IndexId(index), vec![key]))
+                .collect();
+            log.append(Timestamp(ts), Arc::new(WrittenKeys::new(keys.clone())));
+            keys.sort();
+            model.push((Timestamp(ts), keys));
+        }
+        let failed = failed.0.min(model.len())..(failed.0 + failed.1).min(model.len());
+        let failed: Vec<_> = model.drain(failed).collect();
+        if let (Some(first), Some(last)) = (failed.first(), failed.last()) {
+            log.remove(first.0..=last.0);
+        }
+        log.trim(Timestamp(trimmed.0), trimmed.1);
+        let old = model.partition_point(|(ts, _)| ts.0 <= trimmed.0);
+        let old = old.min(model.len().saturating_sub(trimmed.1));
+        let begins_after = model.drain(..old).next_back().map_or(Timestamp::ZERO, |(ts, _)| ts);
+        prop_assert_eq!(log.begins_after(), begins_after);
+        prop_assert_eq!(log.len(), model.len());
+
+        let mut set = ReadSet::default();
+        for (index, start, length) in reads {
+            let range = KeyRange { start: vec![start], end: Some(vec![start + length]) };
+            set.insert(IndexId(index), range);
+        }
+        let after = Timestamp(after).max(begins_after);
+        let expected = model.iter().filter(|(ts, _)| *ts > after).find_map(|(ts, keys)| {
+            let (index, key) = keys.iter().find(|(index, key)| set.contains(*index, key))?;
+            Some(Conflict { with: *ts, index: *index, key: key.clone() })
+        });
+        prop_assert_eq!(log.first_conflict(&set, after), expected);
+    }
 }

@@ -1,6 +1,7 @@
-//! Recent writes by timestamp: what transactions are validated against.
+//! Recent writes: what transactions are validated against.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::persistence::IndexId;
@@ -12,19 +13,30 @@ use crate::transaction::ReadSet;
 pub struct WrittenKeys(Vec<(IndexId, Vec<u8>)>);
 
 impl WrittenKeys {
-    /// Adds a key.
-    pub fn push(&mut self, index: IndexId, key: Vec<u8>) {
-        self.0.push((index, key));
+    /// These keys.
+    pub fn new(mut keys: Vec<(IndexId, Vec<u8>)>) -> Self {
+        keys.sort_unstable();
+        Self(keys)
     }
 
-    /// All keys.
+    /// All keys, by index and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (IndexId, &[u8])> {
         self.0.iter().map(|(index, key)| (*index, key.as_slice()))
     }
 
-    /// The first key that a reader of `reads` would notice.
-    pub fn first_in(&self, reads: &ReadSet) -> Option<(IndexId, &[u8])> {
-        self.iter().find(|(index, key)| reads.contains(*index, key))
+    /// The indexes that have keys, ascending.
+    fn indexes(&self) -> impl Iterator<Item = IndexId> {
+        self.0.chunk_by(|a, b| a.0 == b.0).map(|keys| keys[0].0)
+    }
+
+    /// The first key of `index` that a reader of `reads` would notice.
+    fn first_in(&self, index: IndexId, reads: &ReadSet) -> Option<&[u8]> {
+        let start = self.0.partition_point(|(other, _)| *other < index);
+        self.0[start..]
+            .iter()
+            .take_while(|(other, _)| *other == index)
+            .map(|(_, key)| key.as_slice())
+            .find(|key| reads.contains(index, key))
     }
 }
 
@@ -39,14 +51,23 @@ pub struct Conflict {
     pub key: Vec<u8>,
 }
 
+/// Commits in order of their timestamps.
+type Commits = VecDeque<(Timestamp, Arc<WrittenKeys>)>;
+
 /// Writes of all accepted commits after some timestamp.
 ///
-/// Invariant: for every commit with a timestamp above [`WriteLog::begins_after`], accepted and not failed, the log
-/// holds its keys.
+/// Validating looks only at commits that wrote to the indexes that were read: many transactions in flight at once
+/// cost each other nothing if they have no index in common.
+///
+/// Invariants:
+/// * For every commit with a timestamp above [`WriteLog::begins_after`], accepted and not failed, the log holds its
+///   keys.
+/// * `by_index` holds, for each index, exactly the commits of `commits` that have a key in it; no queue is empty.
 #[derive(Debug)]
 pub struct WriteLog {
     begins_after: Timestamp,
-    commits: BTreeMap<Timestamp, Arc<WrittenKeys>>,
+    commits: Commits,
+    by_index: BTreeMap<IndexId, Commits>,
 }
 
 impl WriteLog {
@@ -54,7 +75,8 @@ impl WriteLog {
     pub fn new(ts: Timestamp) -> Self {
         Self {
             begins_after: ts,
-            commits: BTreeMap::new(),
+            commits: Commits::new(),
+            by_index: BTreeMap::new(),
         }
     }
 
@@ -73,44 +95,67 @@ impl WriteLog {
         self.commits.is_empty()
     }
 
-    /// The keys of a commit.
-    pub fn get(&self, ts: Timestamp) -> Option<&Arc<WrittenKeys>> {
-        self.commits.get(&ts)
-    }
-
     /// The first commit after `after` that wrote something in `reads`.
     pub fn first_conflict(&self, reads: &ReadSet, after: Timestamp) -> Option<Conflict> {
         assert!(
             after >= self.begins_after,
             "the log reaches back far enough"
         );
-        self.commits.range(after.next()..).find_map(|(ts, keys)| {
-            let (index, key) = keys.first_in(reads)?;
-            Some(Conflict {
-                with: *ts,
-                index,
-                key: key.to_vec(),
-            })
+        let first_in = |index| {
+            // From the newest on, since few commits are newer than a snapshot; the last one found is the first.
+            let commits = self.by_index.get(&index)?.iter().rev();
+            commits
+                .take_while(|(ts, _)| *ts > after)
+                .filter_map(|(ts, keys)| {
+                    let key = keys.first_in(index, reads)?;
+                    Some((*ts, index, key))
+                })
+                .last()
+        };
+        let (with, index, key) = reads.indexes().filter_map(first_in).min()?;
+        Some(Conflict {
+            with,
+            index,
+            key: key.to_vec(),
         })
     }
 
     pub(super) fn append(&mut self, ts: Timestamp, keys: Arc<WrittenKeys>) {
-        debug_assert!(
-            self.commits
-                .last_key_value()
-                .is_none_or(|(last, _)| *last < ts)
-        );
-        self.commits.insert(ts, keys);
+        assert!(self.commits.back().is_none_or(|(last, _)| *last < ts));
+        for index in keys.indexes() {
+            let commits = self.by_index.entry(index).or_default();
+            commits.push_back((ts, keys.clone()));
+        }
+        self.commits.push_back((ts, keys));
     }
 
-    pub(super) fn remove(&mut self, ts: Timestamp) {
-        self.commits.remove(&ts);
+    /// Forgets commits that failed.
+    pub(super) fn remove(&mut self, failed: RangeInclusive<Timestamp>) {
+        let drain = |commits: &mut Commits| {
+            let start = commits.partition_point(|(ts, _)| ts < failed.start());
+            let end = commits.partition_point(|(ts, _)| ts <= failed.end());
+            commits.drain(start..end);
+            !commits.is_empty()
+        };
+        drain(&mut self.commits);
+        self.by_index.retain(|_, commits| drain(commits));
     }
 
-    pub(super) fn trim(&mut self, before: Timestamp) {
-        if before > self.begins_after {
-            self.commits = self.commits.split_off(&before.next());
-            self.begins_after = before;
+    /// Forgets commits at or before `before`, save the newest `keep` of all.
+    pub(super) fn trim(&mut self, before: Timestamp, keep: usize) {
+        while self.commits.len() > keep
+            && let Some((ts, keys)) = self.commits.pop_front_if(|(ts, _)| *ts <= before)
+        {
+            self.begins_after = ts;
+            for index in keys.indexes() {
+                let commits = self.by_index.get_mut(&index);
+                let commits = commits.expect("the index has a queue with this commit");
+                let first = commits.pop_front();
+                debug_assert_eq!(first.map(|(first, _)| first), Some(ts));
+                if commits.is_empty() {
+                    self.by_index.remove(&index);
+                }
+            }
         }
     }
 }

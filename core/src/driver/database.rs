@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
-use futures_util::future::Shared;
+use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, StreamExt};
 
 use super::subscription::{Subscription, Subscriptions};
@@ -17,7 +17,7 @@ use crate::catalog::{self, Catalog, well_known};
 use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
 use crate::error::{Error, ErrorClass, Result};
 use crate::key;
-use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence};
+use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence, PersistenceError};
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
 use crate::transaction::{
@@ -270,16 +270,19 @@ impl Database {
             Finished::Writes(request) => request,
         };
         let (ticket, answer) = oneshot::channel();
-        {
+        let idle = {
             let mut state = self.inner.lock();
             let now = self.inner.runtime.now();
             if let Err((_, rejection)) = state.committer.submit(now, request, ticket) {
                 return Err(state.explain(rejection));
             }
-        }
+            !state.committer.has_batch_in_flight()
+        };
         drop(snapshot);
-        // A full channel means that the loop will look again anyway.
-        let _ = self.commits.clone().try_send(());
+        if idle {
+            // Otherwise the loop looks again when that batch is settled. So it does if the channel is full.
+            let _ = self.commits.clone().try_send(());
+        }
         match answer.await {
             Ok(result) => Ok(result?),
             Err(oneshot::Canceled) => {
@@ -341,15 +344,15 @@ impl Inner {
     }
 
     async fn commit_loop(self: Arc<Self>, mut wakeups: mpsc::Receiver<()>) {
+        let mut write = None;
         loop {
-            let batch = self.lock().committer.next_batch();
-            let Some(batch) = batch else {
+            let Some(under_way) = write.take().or_else(|| self.write_next_batch()) else {
                 match wakeups.next().await {
                     Some(()) => continue,
                     None => return,
                 }
             };
-            let result = self.persistence.write(batch).await;
+            let result = under_way.await;
             let mut outcome = self.lock().committer.batch_persisted(result);
             while let BatchOutcome::ReadBack { .. } = outcome {
                 match self.persistence.max_ts().await {
@@ -357,6 +360,8 @@ impl Inner {
                     Err(_) => self.runtime.sleep(READ_BACK_RETRY).await,
                 }
             }
+            // Storage goes on with the next batch while the callers of this one are answered.
+            write = self.write_next_batch();
             match outcome {
                 BatchOutcome::Published(commits) => self.publish(commits),
                 BatchOutcome::Failed(tickets, error) => {
@@ -368,6 +373,13 @@ impl Inner {
                 BatchOutcome::ReadBack { .. } => unreachable!("the loop above settled it"),
             }
         }
+    }
+
+    fn write_next_batch(
+        &self,
+    ) -> Option<BoxFuture<'static, std::result::Result<(), PersistenceError>>> {
+        let batch = self.lock().committer.next_batch()?;
+        Some(self.persistence.write(batch))
     }
 
     fn publish(&self, commits: Vec<crate::commit::Published<Ticket>>) {
@@ -437,12 +449,8 @@ impl State {
             .first_key_value()
             .map_or(self.snapshot.ts, |(ts, _)| *ts);
         let recent = Timestamp(now.0.saturating_sub(RECENT_NS));
-        let keep = if self.committer.log().len() > RECENT_COMMITS_MAX {
-            oldest
-        } else {
-            oldest.min(recent)
-        };
-        self.committer.trim_log(keep);
+        self.committer.trim_log(oldest.min(recent), 0);
+        self.committer.trim_log(oldest, RECENT_COMMITS_MAX);
     }
 
     fn explain(&self, rejection: Rejection) -> CommitError {

@@ -419,11 +419,7 @@ impl Transaction {
                 }
             })
             .collect();
-        Finished::Writes(CommitRequest {
-            snapshot: self.snapshot.ts,
-            reads,
-            writes,
-        })
+        Finished::Writes(CommitRequest::new(self.snapshot.ts, reads, writes))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a transaction has read: for each index, the set of keys whose change would change what it saw.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::persistence::{IndexId, KeyRange};
 
@@ -30,6 +31,11 @@ impl ReadSet {
         self.indexes
             .get(&index)
             .is_some_and(|set| set.contains(key))
+    }
+
+    /// The indexes that were read, ascending.
+    pub fn indexes(&self) -> impl Iterator<Item = IndexId> + '_ {
+        self.indexes.keys().copied()
     }
 
     /// All ranges, by index and then by key.
@@ -79,7 +85,8 @@ impl RangeSet {
     fn insert(&mut self, range: KeyRange) {
         let KeyRange { mut start, mut end } = range;
         // Swallow every range that overlaps or touches the new one, growing it on both sides.
-        if let Some((before, before_end)) = self.ranges.range(..=start.clone()).next_back()
+        let up_to_start = (Bound::Unbounded, Bound::Included(start.as_slice()));
+        if let Some((before, before_end)) = self.ranges.range::<[u8], _>(up_to_start).next_back()
             && before_end
                 .as_ref()
                 .is_none_or(|before_end| *before_end >= start)
@@ -88,7 +95,10 @@ impl RangeSet {
             end = later(end, before_end.clone());
             self.ranges.remove(&start);
         }
-        while let Some((next, next_end)) = self.ranges.range(start.clone()..).next()
+        while let Some((next, next_end)) = self
+            .ranges
+            .range::<[u8], _>((Bound::Included(start.as_slice()), Bound::Unbounded))
+            .next()
             && end.as_ref().is_none_or(|end| next <= end)
         {
             let next = next.clone();
@@ -100,7 +110,7 @@ impl RangeSet {
 
     fn contains(&self, key: &[u8]) -> bool {
         self.ranges
-            .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)))
+            .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
             .next_back()
             .is_some_and(|(_, end)| end.as_deref().is_none_or(|end| key < end))
     }
