@@ -5,112 +5,175 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::secret::InstanceSecret;
+use crate::instance::InstanceSecret;
 
-/// A reactive database and function backend that runs Convex apps.
-///
-/// Functions written for Convex run in it unchanged: the official clients connect, the official CLI deploys, and every
-/// query that a screen shows stays live.
-#[derive(Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+const EXAMPLES: &str = "\
+Examples:
+  concave dev my-app
+      Run an app: install its packages, deploy its functions, deploy again whenever they change.
+
+  concave serve --persistence sqlite:///var/lib/concave/db.sqlite3 --instance-name my-app \\
+      --instance-secret $(openssl rand -hex 32)
+      Run a deployment. Put the secret into CONCAVE_INSTANCE_SECRET rather than on the command line of a
+      shared machine, and keep it: admin keys are made from it.
+
+  concave admin-key --instance-name my-app --instance-secret HEX
+      Print a key for the official CLI:
+        export CONVEX_SELF_HOSTED_URL=http://127.0.0.1:3210
+        export CONVEX_SELF_HOSTED_ADMIN_KEY='<the key>'
+        npx convex deploy
+
+Set CONCAVE_LOG=info (or debug, or warn,concave_core=debug) to see what the server does.";
+
+/// A reactive database and function backend for apps written for Convex: their functions, clients and the official
+/// CLI run on it unchanged.
+#[derive(Debug, Parser)]
+#[command(name = "concave", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  concave dev examples/chat
-      Run an app on this machine: server, database and hot reload in one command.
-
-  concave serve --persistence sqlite:///var/lib/concave/app.db \\
-      --instance-name app --instance-secret \"$SECRET\"
-      Run a server for others to deploy to. Make a secret with: openssl rand -hex 32
-
-  concave admin-key --instance-name app --instance-secret \"$SECRET\"
-      Print a key for CONVEX_SELF_HOSTED_ADMIN_KEY.
-
-Environment:
-  CONCAVE_LOG   what to log to stderr, for example `info` or `concave_core=debug` (default: warn)";
-
-/// What to do.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run an app from its folder, deploying its functions whenever they change
+    /// Run the app in a folder, and deploy its functions whenever they change
     Dev(DevOptions),
-    /// Run a server
+    /// Run a deployment
     Serve(ServeOptions),
-    /// Print an admin key for a deployment
-    AdminKey(InstanceOptions),
+    /// Print a new admin key of a deployment
+    AdminKey(AdminKeyOptions),
 }
 
-/// Where a server listens.
-#[derive(Args, Clone)]
-pub struct ListenOptions {
-    /// Address of the API: clients, the CLI, static files
-    #[arg(long, env = "CONCAVE_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// Address of the app's HTTP actions
-    #[arg(long, env = "CONCAVE_SITE_LISTEN", value_name = "ADDRESS:PORT")]
-    pub site_listen: Option<SocketAddr>,
-}
-
-/// Options of `concave dev`.
-#[derive(Args)]
+/// Runs the app in a folder for development.
+///
+/// Data and the deployment's secret are kept in DIR/.concave. Packages are installed with npm when they are missing
+/// or older than package.json. Functions are deployed by the app's own Convex CLI, which keeps watching them. Files
+/// in DIR/public are served at the root of the API address.
+#[derive(Debug, Args)]
 pub struct DevOptions {
-    /// Folder of the app: it has a package.json that depends on `convex`, and a `convex/` folder
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    #[command(flatten)]
-    pub listen: ListenOptions,
+    /// The app: a folder with a package.json and a convex folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub folder: PathBuf,
+    /// Address of the API [default: 127.0.0.1:3210, or the next free port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Address of HTTP actions [default: 127.0.0.1:3211, or the next free port]
+    #[arg(long, value_name = "ADDRESS")]
+    pub site_listen: Option<SocketAddr>,
+    /// Folder of files to serve at the root of the API address [default: DIR/public, if there is one]
+    #[arg(long = "static", value_name = "DIR")]
+    pub static_files: Option<PathBuf>,
 }
 
-/// Which deployment.
-#[derive(Args, Clone)]
-pub struct InstanceOptions {
-    /// Name of the deployment: letters, digits and dashes
-    #[arg(long, env = "CONCAVE_INSTANCE_NAME", value_name = "NAME", default_value = "concave", value_parser = instance_name)]
-    pub instance_name: String,
-    /// Secret of the deployment, 64 hexadecimal digits. Admin keys are made from it; whoever knows it controls the
-    /// deployment. Without one a well-known secret is used, and the server only listens on this machine
+/// Runs a deployment until it is told to stop (SIGTERM or Ctrl-C).
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// Where the data is: sqlite:///absolute/path or sqlite://relative/path, with ?synchronous=normal to trade the
+    /// newest writes in a power failure for speed
     #[arg(
         long,
-        env = "CONCAVE_INSTANCE_SECRET",
+        value_name = "URL",
+        env = "CONCAVE_PERSISTENCE",
+        default_value = "sqlite://concave.sqlite3"
+    )]
+    pub persistence: String,
+    /// Address of the API
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CONCAVE_LISTEN",
+        default_value = "127.0.0.1:3210"
+    )]
+    pub listen: SocketAddr,
+    /// Address of HTTP actions
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CONCAVE_SITE_LISTEN",
+        default_value = "127.0.0.1:3211"
+    )]
+    pub site_listen: SocketAddr,
+    /// Name of the deployment: the part of its admin keys before the bar
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CONCAVE_INSTANCE_NAME",
+        default_value = "concave",
+        value_parser = crate::instance::parse_name
+    )]
+    pub instance_name: String,
+    /// Secret of the deployment: 64 hexadecimal digits. Without it, a secret that everybody knows is used, and only
+    /// this machine can connect
+    #[arg(
+        long,
         value_name = "HEX",
+        env = "CONCAVE_INSTANCE_SECRET",
         hide_env_values = true
     )]
     pub instance_secret: Option<InstanceSecret>,
-}
-
-/// Options of `concave serve`.
-#[derive(Args)]
-pub struct ServeOptions {
-    /// Where the data is: sqlite:///absolute/path or sqlite://relative/path. Append ?synchronous=normal to trade the
-    /// last moments before a power failure for speed
-    #[arg(long, env = "CONCAVE_PERSISTENCE", value_name = "URL")]
-    pub persistence: String,
-    #[command(flatten)]
-    pub listen: ListenOptions,
-    #[command(flatten)]
-    pub instance: InstanceOptions,
-    /// Address of the API as clients reach it, if it is not the one listened on
-    #[arg(long, env = "CONCAVE_CLOUD_URL", value_name = "URL")]
+    /// Where clients reach the API, if not at its own address: functions see it as CONVEX_CLOUD_URL
+    #[arg(long, value_name = "URL", env = "CONCAVE_CLOUD_URL", value_parser = parse_origin)]
     pub cloud_url: Option<String>,
-    /// Address of the HTTP actions as clients reach it, if it is not the one listened on
-    #[arg(long, env = "CONCAVE_SITE_URL", value_name = "URL")]
+    /// Where clients reach HTTP actions, if not at their own address: functions see it as CONVEX_SITE_URL
+    #[arg(long, value_name = "URL", env = "CONCAVE_SITE_URL", value_parser = parse_origin)]
     pub site_url: Option<String>,
-    /// Folder of static files to serve at / beside the API
-    #[arg(long = "static", env = "CONCAVE_STATIC", value_name = "DIR")]
+    /// Folder of files to serve at the root of the API address
+    #[arg(long = "static", value_name = "DIR", env = "CONCAVE_STATIC")]
     pub static_files: Option<PathBuf>,
     /// Hide error texts and log lines of functions from clients that are not admins
     #[arg(long, env = "CONCAVE_REDACT")]
     pub redact: bool,
 }
 
-fn instance_name(name: &str) -> Result<String, String> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
-        return Err("use 1 to 64 letters, digits, dashes and underscores".into());
+/// Prints a new admin key. Keys do not expire; they are void once the deployment has another secret.
+#[derive(Debug, Args)]
+pub struct AdminKeyOptions {
+    /// Name of the deployment
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CONCAVE_INSTANCE_NAME",
+        default_value = "concave",
+        value_parser = crate::instance::parse_name
+    )]
+    pub instance_name: String,
+    /// Secret of the deployment: 64 hexadecimal digits [default: the one that `serve` uses if none is given]
+    #[arg(
+        long,
+        value_name = "HEX",
+        env = "CONCAVE_INSTANCE_SECRET",
+        hide_env_values = true
+    )]
+    pub instance_secret: Option<InstanceSecret>,
+    /// Make a key with which one can look but not change
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("it must begin with http:// or https://".to_owned());
     }
-    Ok(name.to_owned())
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn origins_lose_their_last_slash() {
+        assert_eq!(
+            parse_origin("https://a.example/"),
+            Ok("https://a.example".to_owned())
+        );
+        assert!(parse_origin("a.example").is_err());
+    }
 }

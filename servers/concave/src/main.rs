@@ -1,50 +1,68 @@
-//! The binary: command line, configuration, wiring. Nothing else.
+//! The `concave` command: reads options, puts the parts together, and stops them in order.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admin_key;
 mod cli;
-mod deployment;
 mod dev;
-mod secret;
+mod instance;
+mod output;
+mod problem;
+mod serve;
 mod server;
+mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command};
+use crate::problem::Problem;
+
+/// How long tasks may take to end after everything else has.
+const LAST_TASKS_TIME: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("CONCAVE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let result = match cli.command {
-        Command::AdminKey(options) => {
-            println!("{}", deployment::admin_key(&options));
-            Ok(())
-        }
-        Command::Serve(options) => run(server::serve(options)),
-        Command::Dev(options) => run(dev::dev(options)),
-    };
-    match result {
+    match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("concave: {message}");
+        Err(problem) => {
+            eprintln!("error: {problem}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs a command on Tokio. Its error is one readable text.
-fn run(command: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start the runtime: {error}"))?;
-    let result = runtime.block_on(command);
-    // Whatever still runs (a client that does not go away) must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+fn run(command: Command) -> Result<(), Problem> {
+    let filter = EnvFilter::builder()
+        .with_env_var("CONCAVE_LOG")
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .from_env()
+        .map_err(|error| {
+            Problem::new(format!("CONCAVE_LOG cannot be understood: {error}")).hint(
+                "Use a level such as `info`, or levels of parts such as `warn,concave_core=debug`.",
+            )
+        })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let command = match command {
+        Command::AdminKey(options) => return admin_key::run(&options),
+        other => other,
+    };
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Problem::new(format!("threads do not start: {error}")))?;
+    let result = runtime.block_on(async {
+        match command {
+            Command::Dev(options) => dev::run(options).await,
+            Command::Serve(options) => serve::run(options).await,
+            Command::AdminKey(options) => admin_key::run(&options),
+        }
+    });
+    // Ends what still holds the database, so that it is closed in good order.
+    runtime.shutdown_timeout(LAST_TASKS_TIME);
     result
 }

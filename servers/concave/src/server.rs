@@ -1,170 +1,163 @@
-//! Listening, serving, and stopping in order.
+//! A running deployment: the parts put together, on two listeners.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use concave_core::driver::Backend;
+use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+use concave_sqlite::{SqliteOptions, SqlitePersistence};
+use concave_tokio::{TokioHttpClient, TokioRuntime};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use crate::cli::{ListenOptions, ServeOptions};
-use crate::deployment::{self, url};
+use crate::instance::Instance;
+use crate::problem::Problem;
 
-/// Requests that run when the server is told to stop get this long.
-const STOP_TIME: Duration = Duration::from_secs(10);
+/// How long requests under way may take to end once the server stops.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long live connections may take to say goodbye.
+const GOODBYE_TIME: Duration = Duration::from_secs(3);
 
-/// The two listeners of a deployment.
+/// The two addresses of a deployment, taken.
 pub struct Listeners {
-    api: TcpListener,
-    site: TcpListener,
+    pub api: TcpListener,
+    pub site: TcpListener,
 }
 
-/// Default port of the API; the next one is that of HTTP actions.
-const API_PORT: u16 = 3210;
-
-impl Listeners {
-    /// Listens where the options say, by default on this machine only. With `search`, the first free pair of ports
-    /// from the default ones on is taken.
-    pub async fn bind(options: &ListenOptions, search: bool) -> Result<Self, String> {
-        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let pairs = if search { 100 } else { 1 };
-        let mut failure = String::new();
-        for pair in 0..pairs {
-            let port = API_PORT + 2 * pair;
-            let api = bind(options.listen.unwrap_or(local(port))).await;
-            let site = bind(options.site_listen.unwrap_or(local(port + 1))).await;
-            match (api, site) {
-                (Ok(api), Ok(site)) => return Ok(Self { api, site }),
-                (Err(error), _) | (_, Err(error)) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    /// Where the API listens.
-    pub fn api(&self) -> Result<SocketAddr, String> {
-        self.api.local_addr().map_err(|error| error.to_string())
-    }
-
-    /// Where HTTP actions listen.
-    pub fn site(&self) -> Result<SocketAddr, String> {
-        self.site.local_addr().map_err(|error| error.to_string())
-    }
+/// What a deployment is to be.
+pub struct ServerOptions {
+    pub persistence: SqliteOptions,
+    pub instance: Instance,
+    /// Where clients reach the API, if not at the listener's address.
+    pub cloud_url: Option<String>,
+    /// Where clients reach HTTP actions, if not at the listener's address.
+    pub site_url: Option<String>,
+    pub static_files: Option<PathBuf>,
+    pub redact: bool,
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+/// A deployment that is open but not yet served.
+pub struct Server {
+    backend: Arc<Backend>,
+    listeners: Listeners,
+    api: Router,
+    site: Router,
+}
+
+/// Takes an address.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, Problem> {
     TcpListener::bind(address).await.map_err(|error| {
-        format!("cannot listen on {address}: {error}. Choose another address with --listen and --site-listen.")
+        let problem = Problem::new(format!("cannot listen on {address}: {error}"));
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                problem.hint("Another program uses this port, perhaps another concave. Choose a port with --listen and --site-listen.")
+            }
+            _ => problem,
+        }
     })
 }
 
-/// `concave serve`.
-pub async fn serve(options: ServeOptions) -> Result<(), String> {
-    if options.instance.instance_secret.is_none() {
-        let listen = [options.listen.listen, options.listen.site_listen];
-        if let Some(public) = listen
-            .into_iter()
-            .flatten()
-            .find(|address| !address.ip().is_loopback())
-        {
-            return Err(format!(
-                "will not listen on {public} with the well-known secret: anyone could make an admin key. Give \
-                 --instance-secret (make one with: openssl rand -hex 32)."
-            ));
+impl Server {
+    /// Opens the database and starts the function engine.
+    pub async fn open(listeners: Listeners, options: ServerOptions) -> Result<Self, Problem> {
+        if let Some(folder) = options.static_files.as_ref().filter(|path| !path.is_dir()) {
+            return Err(Problem::new(format!(
+                "the folder of static files, {}, does not exist",
+                folder.display()
+            )));
         }
+        let cloud_url = match options.cloud_url {
+            Some(url) => url,
+            None => local_url(&listeners.api)?,
+        };
+        let site_url = match options.site_url {
+            Some(url) => url,
+            None => local_url(&listeners.site)?,
+        };
+        let config = options.instance.config(cloud_url, site_url, options.redact);
+        let persistence = SqlitePersistence::open(options.persistence)?;
+        let engine = QuickJsEngine::new(QuickJsOptions::default()).map_err(|error| {
+            Problem::new(format!("the function engine does not start: {error}"))
+        })?;
+        let http = TokioHttpClient::start().map_err(Problem::new)?;
+        let world = TokioRuntime::current();
+        let backend = Backend::open(world, persistence, engine, http, config).await?;
+        let live = concave_ws::router(backend.clone());
+        let api = concave_http::api_router(backend.clone(), live, options.static_files);
+        Ok(Self {
+            backend,
+            listeners,
+            api,
+            site: concave_http::site_router(),
+        })
     }
-    if let Some(folder) = options
-        .static_files
-        .as_ref()
-        .filter(|folder| !folder.is_dir())
-    {
-        return Err(format!("--static: {} is not a folder", folder.display()));
-    }
-    let listeners = Listeners::bind(&options.listen, false).await?;
-    let cloud_url = options.cloud_url.unwrap_or(url(listeners.api()?));
-    let site_url = options.site_url.unwrap_or(url(listeners.site()?));
-    let config = deployment::config(
-        &options.instance,
-        cloud_url.clone(),
-        site_url.clone(),
-        options.redact,
-    );
-    let backend = deployment::open(&options.persistence, config).await?;
-    eprintln!("API: {cloud_url}   HTTP actions: {site_url}");
-    run(backend, listeners, options.static_files, stop_signal()).await
-}
 
-/// Serves a deployment until `stop` completes, then ends what runs.
-pub async fn run(
-    backend: Arc<Backend>,
-    listeners: Listeners,
-    static_files: Option<PathBuf>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), String> {
-    let live = concave_ws::router(backend.clone());
-    let api = concave_http::api_router(backend.clone(), live, static_files);
-    let (stopping, _) = watch::channel(false);
-    let servers = [
-        tokio::spawn(listen(listeners.api, api, stopping.subscribe())),
-        tokio::spawn(listen(
-            listeners.site,
-            concave_http::site_router(),
-            stopping.subscribe(),
-        )),
-    ];
-    stop.await;
-    // No new connections; live ones are told to go; then the database takes no more writes.
-    stopping.send_replace(true);
-    let ended = async {
+    /// The deployment.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// Serves until `stop` completes; then accepts nothing new, lets requests end, closes live connections, and gives
+    /// the database up.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Problem> {
+        let Self {
+            backend,
+            listeners,
+            api,
+            site,
+        } = self;
+        let (stopping, _) = watch::channel(false);
+        let mut serving = JoinSet::new();
+        for (listener, router) in [(listeners.api, api), (listeners.site, site)] {
+            // Answers are small: they must not wait to be sent together.
+            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
+            let mut stopped = stopping.subscribe();
+            let serve = axum::serve(listener, router).with_graceful_shutdown(async move {
+                // An error means that the sender is gone: then too, it is over.
+                drop(stopped.wait_for(|stopped| *stopped).await);
+            });
+            serving.spawn(async move { serve.await });
+        }
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            Some(ended) = serving.join_next() => {
+                let cause = match ended {
+                    Ok(Ok(())) => "it ended".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Err(Problem::new(format!("a listener failed: {cause}")))
+            }
+        };
+        stopping.send_replace(true);
+        let drained = async { while serving.join_next().await.is_some() {} };
+        // Whoever is not done by then gets an error, as long polls do in any case.
+        drop(timeout(DRAIN_TIME, drained).await);
         backend.shut_down().await;
-        for server in servers {
-            // A server that panicked has ended as well.
-            let _ = server.await;
-        }
-    };
-    if tokio::time::timeout(STOP_TIME, ended).await.is_err() {
-        tracing::warn!("some requests did not end in time");
-    }
-    Ok(())
-}
-
-async fn listen(listener: TcpListener, router: Router, mut stopping: watch::Receiver<bool>) {
-    use axum::serve::ListenerExt as _;
-    let listener = listener.tap_io(|socket| {
-        // Small messages go out at once; a socket that cannot do that works nonetheless.
-        let _ = socket.set_nodelay(true);
-    });
-    let stop = async move {
-        // An error means that the sender is gone, hence the server too.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    if let Err(error) = axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .await
-    {
-        tracing::error!(%error, "a listener failed");
+        let parted = async {
+            // Whatever still serves a client holds the backend.
+            while Arc::strong_count(&backend) > 1 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        drop(timeout(GOODBYE_TIME, parted).await);
+        result
     }
 }
 
-/// Completes when the process is asked to stop.
-pub async fn stop_signal() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot listen for SIGTERM");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// The address of a listener for clients on this machine.
+fn local_url(listener: &TcpListener) -> Result<String, Problem> {
+    let mut address = listener
+        .local_addr()
+        .map_err(|error| Problem::new(format!("a listener has no address: {error}")))?;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
+    Ok(format!("http://{address}"))
 }

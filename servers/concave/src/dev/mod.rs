@@ -1,0 +1,148 @@
+//! `concave dev`.
+
+mod child;
+mod convex_cli;
+mod project;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use concave_core::driver::Backend;
+use concave_sqlite::SqliteOptions;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::cli::DevOptions;
+use crate::instance::Instance;
+use crate::output::say;
+use crate::problem::Problem;
+use crate::server::{Listeners, Server, ServerOptions, listen};
+use crate::signals::StopSignals;
+use convex_cli::ConvexCli;
+use project::Project;
+
+/// First of the default ports; the site's is the next one.
+const API_PORT: u16 = 3210;
+/// How many pairs of ports are tried.
+const PORTS_TRIED: u16 = 100;
+
+pub async fn run(options: DevOptions) -> Result<(), Problem> {
+    let mut signals = StopSignals::listen()?;
+    let project = Project::open(&options.folder)?;
+    let prepared = tokio::select! {
+        prepared = project.prepare() => prepared?,
+        () = signals.next() => return Ok(()),
+    };
+    let state = project.folder().join(".concave");
+    let instance = Instance::load_or_create(&state, project.name())?;
+    let listeners = listeners(&options).await?;
+    let public = project.folder().join("public");
+    let static_files = options
+        .static_files
+        .or_else(|| Some(public).filter(|folder| folder.is_dir()));
+    let has_files = static_files.is_some();
+    let server = Server::open(
+        listeners,
+        ServerOptions {
+            persistence: SqliteOptions::new(state.join("data.sqlite")),
+            instance,
+            cloud_url: None,
+            site_url: None,
+            static_files,
+            redact: false,
+        },
+    )
+    .await?;
+    let backend = server.backend().clone();
+    let admin_key = backend
+        .admin_keys()
+        .issue(backend.database().runtime().now(), false);
+    print_addresses(&backend, &admin_key, has_files);
+    let cli = ConvexCli {
+        program: prepared.convex_cli,
+        folder: project.folder().to_owned(),
+        url: backend.config().cloud_url.clone(),
+        admin_key,
+    };
+    drop(backend);
+
+    // First the CLI ends, then the server that it talks to.
+    let (stop_cli, cli_stopped) = oneshot::channel();
+    let cli = tokio::spawn(cli.keep_running(async {
+        // An error means that the sender is gone: then too, it is over.
+        drop(cli_stopped.await);
+    }));
+    let stop = async move {
+        signals.next().await;
+        signals.exit_at_next();
+        say("Stopping.");
+        let _ = stop_cli.send(());
+        drop(cli.await);
+    };
+    server.run(stop).await
+}
+
+/// The addresses asked for, or the first free default ones.
+async fn listeners(options: &DevOptions) -> Result<Listeners, Problem> {
+    match (options.listen, options.site_listen) {
+        (Some(api), Some(site)) => Ok(Listeners {
+            api: listen(api).await?,
+            site: listen(site).await?,
+        }),
+        (Some(api), None) => Ok(Listeners {
+            api: listen(api).await?,
+            site: next_free(API_PORT + 1).await?,
+        }),
+        (None, Some(site)) => {
+            let site = listen(site).await?;
+            let api = next_free(API_PORT).await?;
+            Ok(Listeners { api, site })
+        }
+        (None, None) => {
+            for port in (API_PORT..).step_by(2).take(PORTS_TRIED.into()) {
+                if let (Ok(api), Ok(site)) = (bind(port).await, bind(port + 1).await) {
+                    return Ok(Listeners { api, site });
+                }
+            }
+            Err(no_free_port())
+        }
+    }
+}
+
+async fn next_free(first: u16) -> Result<TcpListener, Problem> {
+    for port in (first..).take(PORTS_TRIED.into()) {
+        if let Ok(listener) = bind(port).await {
+            return Ok(listener);
+        }
+    }
+    Err(no_free_port())
+}
+
+async fn bind(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
+}
+
+fn no_free_port() -> Problem {
+    Problem::new(format!("no port from {API_PORT} on is free"))
+        .hint("Choose ports with --listen and --site-listen.")
+}
+
+fn print_addresses(backend: &Backend, admin_key: &str, has_files: bool) {
+    let config = backend.config();
+    let (url, site) = (&config.cloud_url, &config.site_url);
+    let version = env!("CARGO_PKG_VERSION");
+    say(format!(
+        "\nConcave {version} runs {}\n",
+        config.instance_name
+    ));
+    if has_files {
+        say(format!("  App           {url}/"));
+    }
+    say(format!("  API           {url}"));
+    say(format!("  HTTP actions  {site}"));
+    say(format!("  Admin key     {admin_key}"));
+    say("\n  For the Convex CLI in another terminal:\n");
+    say(format!("  export CONVEX_SELF_HOSTED_URL='{url}'"));
+    say(format!(
+        "  export CONVEX_SELF_HOSTED_ADMIN_KEY='{admin_key}'\n"
+    ));
+}
