@@ -1,0 +1,627 @@
+//! The HTTP API against a deployment in memory whose functions are written in Rust.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use concave_core::Timestamp;
+use concave_core::driver::{Backend, BackendConfig};
+use concave_core::engine::native::NativeEngine;
+use concave_core::engine::{Failure, FunctionKind};
+use concave_core::persistence::memory::MemoryPersistence;
+use concave_tokio::{TokioHttpClient, TokioRuntime};
+use serde_json::{Value as Json, json};
+use tower::ServiceExt;
+
+/// A deployment, and what to send it.
+struct World {
+    backend: Arc<Backend>,
+    router: Router,
+    key: String,
+    reader_key: String,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Json {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.bytes.clone()).unwrap()
+    }
+
+    /// Asserts that this is an error with that status and code.
+    fn refused(&self, status: u16, code: &str) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        let error = self.json();
+        assert_eq!(error["code"], code, "{error}");
+        assert!(!error["message"].as_str().unwrap().is_empty());
+    }
+}
+
+fn engine() -> NativeEngine {
+    NativeEngine::default()
+        .function("notes:echo", FunctionKind::Query, async |_, args| Ok(args))
+        .function("dir/notes:shout", FunctionKind::Query, async |context, args| {
+            context.log("'shouting'");
+            Ok(json!(args["text"].as_str().unwrap_or_default().to_uppercase()))
+        })
+        .function("notes:whoAmI", FunctionKind::Query, async |context, _| {
+            context.call("1.0/getUserIdentity", json!({})).await
+        })
+        .function("notes:count", FunctionKind::Query, async |context, _| {
+            let query = json!({"source": {"type": "FullTableScan", "tableName": "notes", "order": null}, "operators": []});
+            Ok(json!(context.collect(query).await?.len() as f64))
+        })
+        .function("notes:add", FunctionKind::Mutation, async |context, args| {
+            let insert = json!({"table": "notes", "value": args});
+            context.call("1.0/insert", insert).await.map(|_| Json::Null)
+        })
+        .function("notes:refuse", FunctionKind::Mutation, async |context, _| {
+            context.log("'about to fail'");
+            Err(Failure {
+                message: "Uncaught ConvexError: full".to_owned(),
+                frames: Vec::new(),
+                data: Some(json!({"size": {"$integer": "KgAAAAAAAAA="}})),
+            })
+        })
+        .function("notes:act", FunctionKind::Action, async |_, _| Ok(json!("acted")))
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with_files(None).await
+    }
+
+    async fn with_files(files: Option<std::path::PathBuf>) -> Self {
+        let config = BackendConfig {
+            instance_name: "test".to_owned(),
+            instance_secret: [5; 32],
+            cloud_url: "http://api.test".to_owned(),
+            site_url: "http://site.test".to_owned(),
+            redact: false,
+        };
+        let backend = Backend::open(
+            TokioRuntime::current(),
+            Arc::new(MemoryPersistence::default()),
+            Arc::new(engine()),
+            TokioHttpClient::start().unwrap(),
+            config,
+        )
+        .await
+        .unwrap();
+        let live = Router::new();
+        let world = Self {
+            router: concave_http::api_router(backend.clone(), live, files),
+            key: backend.admin_keys().issue(Timestamp(0), false),
+            reader_key: backend.admin_keys().issue(Timestamp(0), true),
+            backend,
+        };
+        world.push().await;
+        world
+    }
+
+    /// Deploys the functions as the CLI does, code compressed and the key in the body.
+    async fn push(&self) {
+        let modules: Vec<_> = engine()
+            .modules()
+            .iter()
+            .map(|module| json!({"path": module.path, "source": &*module.source, "environment": "isolate"}))
+            .collect();
+        let request = json!({
+            "adminKey": self.key, "dryRun": false, "functions": "convex/", "componentDefinitions": [],
+            "nodeDependencies": [],
+            "appDefinition": {
+                "definition": null, "dependencies": [], "schema": null, "changedModules": modules,
+                "unchangedModuleHashes": [], "udfServerVersion": "1.48.0",
+            },
+        });
+        let mut compressed = Vec::new();
+        brotli::CompressorWriter::new(&mut compressed, 4096, 5, 22)
+            .write_all(request.to_string().as_bytes())
+            .unwrap();
+        let start = Request::post("/api/deploy2/start_push")
+            .header("content-type", "application/json")
+            .header("content-encoding", "br")
+            .body(Body::from(compressed))
+            .unwrap();
+        let started = self.send(start).await;
+        assert_eq!(started.status, 200, "{}", started.text());
+        let started = started.json();
+        let wait = json!({"adminKey": self.key, "schemaChange": started["schemaChange"], "timeoutMs": 5000, "dryRun": false});
+        let waited = self.post("/api/deploy2/wait_for_schema", wait).await;
+        assert_eq!(waited.json(), json!({"type": "complete"}));
+        let finish = json!({"adminKey": self.key, "startPush": started, "dryRun": false});
+        let finished = self.post("/api/deploy2/finish_push", finish).await;
+        assert_eq!(finished.status, 200, "{}", finished.text());
+        let report = json!({"adminKey": self.key, "spans": []});
+        let reported = self
+            .post("/api/deploy2/report_push_completed", report)
+            .await;
+        assert_eq!(reported.json(), Json::Null);
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            bytes: to_bytes(body, usize::MAX).await.unwrap().to_vec(),
+        }
+    }
+
+    async fn post(&self, path: &str, body: Json) -> Answer {
+        self.post_with(path, body, &[]).await
+    }
+
+    async fn post_with(&self, path: &str, body: Json, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    fn authorization(&self) -> String {
+        format!("Convex {}", self.key)
+    }
+}
+
+#[tokio::test]
+async fn functions_answer_in_the_format_asked_for() {
+    let world = World::new().await;
+    let args = json!({"big": {"$integer": "KgAAAAAAAAA="}, "n": 1});
+    for (format, value) in [
+        (
+            json!("convex_encoded_json"),
+            json!({"big": {"$integer": "KgAAAAAAAAA="}, "n": 1.0}),
+        ),
+        (json!("json"), json!({"big": "42", "n": 1.0})),
+        (Json::Null, json!({"big": "42", "n": 1.0})),
+    ] {
+        // npm sends the arguments in an array, Python as they are.
+        for args in [args.clone(), json!([args])] {
+            let call = json!({"path": "notes:echo", "args": args, "format": format});
+            let answer = world.post("/api/query", call).await;
+            assert_eq!(answer.json(), json!({"status": "success", "value": value}));
+        }
+    }
+    let old = [("convex-client", "npm-1.0.0")];
+    let call = json!({"path": "notes:echo", "args": args});
+    let answer = world.post_with("/api/query", call.clone(), &old).await;
+    assert_eq!(answer.json()["value"]["big"], args["big"]);
+    let bad = json!({"path": "notes:add", "args": {}, "format": "xml"});
+    world
+        .post("/api/mutation", bad)
+        .await
+        .refused(400, "BadFormat");
+    let count = json!({"path": "notes:count", "args": {}});
+    assert_eq!(
+        world.post("/api/query", count).await.json()["value"],
+        0.0,
+        "nothing ran"
+    );
+}
+
+#[tokio::test]
+async fn every_kind_of_function_has_its_endpoints() {
+    let world = World::new().await;
+    let add = json!({"path": "notes:add", "args": {"text": "a"}});
+    let added = world.post("/api/mutation", add).await.json();
+    assert_eq!(added, json!({"status": "success", "value": null}));
+    let act = json!({"path": "notes:act", "args": {}});
+    assert_eq!(
+        world.post("/api/action", act).await.json()["value"],
+        "acted"
+    );
+    let run = world
+        .post("/api/run/dir/notes/shout", json!({"args": {"text": "ho"}}))
+        .await;
+    assert_eq!(
+        run.json(),
+        json!({"status": "success", "value": "HO", "logLines": ["[LOG] 'shouting'"]})
+    );
+    world
+        .post("/api/run/notes", json!({"args": {}}))
+        .await
+        .refused(400, "MissingIdentifier");
+    let got = world
+        .get(
+            "/api/query?path=notes:echo&args=%7B%22a%22%3A%22%C3%A9%22%7D",
+            &[],
+        )
+        .await;
+    assert_eq!(got.json()["value"], json!({"a": "é"}));
+    world
+        .get("/api/query?path=notes:echo&args=%7B", &[])
+        .await
+        .refused(400, "BadQueryArgs");
+    world
+        .get("/api/query", &[])
+        .await
+        .refused(400, "BadQueryArgs");
+    // A trailing slash of the deployment's URL.
+    let count = json!({"path": "notes:count", "args": {}});
+    assert_eq!(world.post("//api/query", count).await.json()["value"], 1.0);
+}
+
+#[tokio::test]
+async fn queries_see_the_timestamp_they_name() {
+    let world = World::new().await;
+    let before = world
+        .send(Request::post("/api/query_ts").body(Body::empty()).unwrap())
+        .await;
+    let before = before.json()["ts"].clone();
+    let add = json!({"path": "notes:add", "args": {}});
+    assert_eq!(
+        world.post("/api/mutation", add).await.json()["status"],
+        "success"
+    );
+    let at = json!({"path": "notes:count", "args": {}, "ts": before});
+    assert_eq!(
+        world.post("/api/query_at_ts", at).await.json()["value"],
+        0.0
+    );
+    let no_time = json!({"path": "notes:count", "args": {}, "ts": "?"});
+    world
+        .post("/api/query_at_ts", no_time)
+        .await
+        .refused(400, "BadJsonBody");
+    let count = json!({"path": "notes:count", "args": {}});
+    let missing = json!({"path": "notes:missing", "args": {}});
+    let batch = world
+        .post(
+            "/api/query_batch",
+            json!({"queries": [count, missing, count]}),
+        )
+        .await
+        .json();
+    assert_eq!(
+        batch["results"][0],
+        json!({"status": "success", "value": 1.0})
+    );
+    assert_eq!(batch["results"][1]["status"], "error");
+    assert_eq!(batch["results"][2], batch["results"][0]);
+}
+
+#[tokio::test]
+async fn failures_of_functions_are_answers() {
+    let world = World::new().await;
+    let headers = [("convex-request-id", "abc")];
+    let refuse = json!({"path": "notes:refuse", "args": {}, "format": "convex_encoded_json"});
+    let answer = world.post_with("/api/mutation", refuse, &headers).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "status": "error",
+            "errorMessage": "[Request ID: abc] Server Error\nUncaught ConvexError: full\n",
+            "errorData": {"size": {"$integer": "KgAAAAAAAAA="}},
+            "logLines": ["[LOG] 'about to fail'"],
+        })
+    );
+    for (endpoint, path) in [
+        ("query", "notes:missing"),
+        ("query", "notes:add"),
+        ("mutation", "notes:echo"),
+        ("action", "notes:echo"),
+    ] {
+        let call = json!({"path": path, "args": {}});
+        let answer = world.post(&format!("/api/{endpoint}"), call).await;
+        assert_eq!(answer.status, 200);
+        let answer = answer.json();
+        assert_eq!(answer["status"], "error", "{endpoint} {path}");
+        assert!(answer.get("errorData").is_none());
+    }
+    let structured = [("convex-client", "npm-cli-1.48.0")];
+    let shout = json!({"path": "dir/notes:shout", "args": {"text": ""}});
+    let answer = world
+        .post_with("/api/query", shout, &structured)
+        .await
+        .json();
+    assert_eq!(answer["logLines"][0]["messages"], json!(["'shouting'"]));
+}
+
+#[tokio::test]
+async fn malformed_requests_say_what_is_wrong() {
+    let world = World::new().await;
+    let post = |content_type: &'static str, body: &'static str| {
+        let request = Request::post("/api/query").header("content-type", content_type);
+        world.send(request.body(Body::from(body)).unwrap())
+    };
+    post("text/plain", r#"{"path":"notes:echo","args":{}}"#)
+        .await
+        .refused(400, "BadJsonBody");
+    post("application/json", "{")
+        .await
+        .refused(400, "BadJsonBody");
+    post("application/json", r#"{"args":{}}"#)
+        .await
+        .refused(400, "BadJsonBody");
+    let large = format!("{{\"path\":\"{}\"}}", "x".repeat(17 << 20));
+    let request = Request::post("/api/query").header("content-type", "application/json");
+    world
+        .send(request.body(Body::from(large)).unwrap())
+        .await
+        .refused(413, "RequestTooLarge");
+    let call = json!({"path": "notes:echo", "args": {}});
+    for (name, value, status, code) in [
+        ("convex-client", "nonsense", 400, "InvalidClientVersion"),
+        (
+            "convex-client",
+            "npm-0.1.0",
+            400,
+            "ClientVersionUnsupported",
+        ),
+        ("authorization", "Basic x", 400, "InvalidAdminKey"),
+        ("authorization", "Bearer", 400, "InvalidAuthHeader"),
+        ("authorization", "Bearer a.b.c", 401, "NoAuthProvider"),
+        ("authorization", "Convex test|00", 401, "BadAdminKey"),
+    ] {
+        let answer = world
+            .post_with("/api/query", call.clone(), &[(name, value)])
+            .await;
+        answer.refused(status, code);
+        let deprecated = answer.headers.contains_key("x-convex-deprecation-state");
+        assert_eq!(deprecated, code == "ClientVersionUnsupported");
+    }
+    let component = json!({"path": "notes:echo", "args": {}, "componentPath": "counter"});
+    world
+        .post("/api/query", component)
+        .await
+        .refused(400, "InvalidComponentPath");
+    world
+        .get("/api/nothing/here", &[])
+        .await
+        .refused(404, "NotFound");
+}
+
+#[tokio::test]
+async fn admins_have_a_key() {
+    let world = World::new().await;
+    let call = json!({"path": "notes:whoAmI", "args": {}});
+    world
+        .post("/api/function", call.clone())
+        .await
+        .refused(403, "BadDeployKey");
+    let authorization = world.authorization();
+    let admin = [("authorization", authorization.as_str())];
+    let answer = world
+        .post_with("/api/function", call.clone(), &admin)
+        .await
+        .json();
+    assert_eq!(answer, json!({"status": "success", "value": null}));
+
+    use base64::Engine as _;
+    let user = json!({"issuer": "i", "subject": "s", "name": "Zoe"});
+    let user = base64::engine::general_purpose::STANDARD.encode(user.to_string());
+    let acting = format!("{authorization}:{user}");
+    let answer = world
+        .post_with("/api/query", call, &[("authorization", &acting)])
+        .await
+        .json();
+    assert_eq!(answer["value"]["name"], "Zoe");
+    assert_eq!(answer["value"]["tokenIdentifier"], "i|s");
+
+    let check = |headers: Vec<(&'static str, String)>| {
+        let world = &world;
+        async move {
+            let headers: Vec<_> = headers.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            world.get("/api/check_admin_key", &headers).await
+        }
+    };
+    check(vec![]).await.refused(403, "BadDeployKey");
+    let full = check(vec![("authorization", authorization.clone())])
+        .await
+        .json();
+    assert_eq!(
+        full,
+        json!({"success": true, "allowedOps": [], "isReadOnly": false})
+    );
+    let reader = format!("Convex {}", world.reader_key);
+    let rights = check(vec![("authorization", reader.clone())]).await.json();
+    assert_eq!(rights["isReadOnly"], true);
+    assert!(!rights["allowedOps"].as_array().unwrap().is_empty());
+
+    // A read-only key looks, and changes nothing.
+    let reader = [("authorization", reader.as_str())];
+    let count = json!({"path": "notes:count", "args": {}});
+    assert_eq!(
+        world.post_with("/api/query", count, &reader).await.json()["value"],
+        0.0
+    );
+    for (path, body) in [
+        ("/api/mutation", json!({"path": "notes:add", "args": {}})),
+        ("/api/action", json!({"path": "notes:act", "args": {}})),
+        ("/api/update_environment_variables", json!({"changes": []})),
+        ("/api/deploy2/start_push", json!({})),
+    ] {
+        world
+            .post_with(path, body, &reader)
+            .await
+            .refused(403, "BadDeployKey");
+    }
+}
+
+#[tokio::test]
+async fn environment_variables_are_set_and_listed() {
+    let world = World::new().await;
+    let authorization = world.authorization();
+    let admin = [("authorization", authorization.as_str())];
+    let change = json!({"changes": [{"name": "TOKEN", "value": "x"}]});
+    world
+        .post("/api/update_environment_variables", change.clone())
+        .await
+        .refused(403, "BadDeployKey");
+    let set = world
+        .post_with("/api/update_environment_variables", change, &admin)
+        .await;
+    assert_eq!((set.status, set.text().as_str()), (StatusCode::OK, ""));
+    let listed = world
+        .get("/api/list_environment_variables", &admin)
+        .await
+        .json();
+    assert_eq!(listed, json!({"environmentVariables": {"TOKEN": "x"}}));
+    let urls = world.get("/api/v1/get_canonical_urls", &admin).await.json();
+    assert_eq!(
+        urls,
+        json!({"convexCloudUrl": "http://api.test", "convexSiteUrl": "http://site.test"})
+    );
+}
+
+#[tokio::test]
+async fn logs_are_followed_until_the_server_stops() {
+    let world = World::new().await;
+    let key = world.key.replace('|', "%7C");
+    let shout = json!({"path": "dir/notes:shout", "args": {"text": ""}});
+    world.post("/api/query", shout).await;
+    world
+        .get("/api/stream_function_logs?cursor=0", &[])
+        .await
+        .refused(403, "BadDeployKey");
+    // The key may be in the query string.
+    let first = world
+        .get(
+            &format!("/api/stream_function_logs?cursor=0&adminKey={key}"),
+            &[],
+        )
+        .await
+        .json();
+    let entries = first["entries"].as_array().unwrap();
+    let entry = entries
+        .iter()
+        .find(|entry| entry["identifier"] == "dir/notes:shout");
+    assert_eq!(entry.unwrap()["logLines"], json!(["[LOG] 'shouting'"]));
+    let cursor = first["newCursor"].as_f64().unwrap();
+    let path = format!("/api/stream_function_logs?cursor={cursor}&adminKey={key}");
+    let backend = world.backend.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        backend.shut_down().await;
+    });
+    world.get(&path, &[]).await.refused(503, "ShuttingDown");
+}
+
+#[tokio::test]
+async fn plain_endpoints_need_no_key() {
+    let world = World::new().await;
+    assert_eq!(world.get("/instance_name", &[]).await.text(), "test");
+    let version = world.get("/version", &[]).await.text();
+    assert_eq!(version, concave_http::VERSION);
+    assert_eq!(world.get("/instance_version", &[]).await.text(), version);
+    assert!(world.get("/", &[]).await.text().contains("Concave"));
+    let echo = Request::post("/echo")
+        .body(Body::from(vec![0, 255]))
+        .unwrap();
+    assert_eq!(world.send(echo).await.bytes, [0, 255]);
+    let site = concave_http::site_router();
+    let hook = Request::get("/hook").body(Body::empty()).unwrap();
+    assert_eq!(site.oneshot(hook).await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_call_the_api_but_apps_answer_for_their_routes() {
+    let world = World::new().await;
+    let preflight = |path: &str| {
+        let request = Request::builder().method(Method::OPTIONS).uri(path);
+        let request = request
+            .header("origin", "https://app.example")
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "content-type,convex-client",
+            );
+        world.send(request.body(Body::empty()).unwrap())
+    };
+    for path in ["/api/query", "/api/unknown", "/version", "/"] {
+        let answer = preflight(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let header = |name| answer.headers[name].to_str().unwrap();
+        assert_eq!(header("access-control-allow-origin"), "https://app.example");
+        assert_eq!(header("access-control-allow-credentials"), "true");
+        assert_eq!(
+            header("access-control-allow-headers"),
+            "content-type,convex-client"
+        );
+        assert_eq!(header("access-control-max-age"), "86400");
+        assert!(header("access-control-allow-methods").contains("PATCH"));
+    }
+    let action = preflight("/http/hook").await;
+    assert_eq!(action.status, 404);
+    assert!(!action.headers.contains_key("access-control-allow-origin"));
+    let failed = world
+        .post_with(
+            "/api/query",
+            json!({}),
+            &[("origin", "https://app.example")],
+        )
+        .await;
+    assert_eq!(
+        failed.headers["access-control-allow-origin"],
+        "https://app.example"
+    );
+}
+
+#[tokio::test]
+async fn files_are_served_beside_the_api() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("public");
+    std::fs::create_dir_all(folder.join("sub")).unwrap();
+    std::fs::write(root.path().join("secret.txt"), "secret").unwrap();
+    for (name, text) in [
+        ("index.html", "<h1>hi</h1>"),
+        ("sub/a.js", "1;"),
+        (".env", "SECRET=1"),
+        ("version", "no"),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let world = World::with_files(Some(folder)).await;
+    let page = world.get("/", &[]).await;
+    assert_eq!(page.text(), "<h1>hi</h1>");
+    assert_eq!(page.headers["content-type"], "text/html");
+    assert_eq!(page.headers["cache-control"], "no-cache");
+    let script = world.get("/sub/a.js", &[]).await;
+    assert_eq!(script.headers["content-type"], "text/javascript");
+    let modified = page.headers["last-modified"].to_str().unwrap();
+    let again = world.get("/", &[("if-modified-since", modified)]).await;
+    assert_eq!(again.status, 304);
+    for hidden in [
+        "/.env",
+        "/../secret.txt",
+        "/%2e%2e/secret.txt",
+        "/..%2fsecret.txt",
+        "/missing.js",
+    ] {
+        assert_eq!(world.get(hidden, &[]).await.status, 404, "{hidden}");
+    }
+    assert_eq!(
+        world.get("/version", &[]).await.text(),
+        concave_http::VERSION
+    );
+    world
+        .get("/api/missing", &[])
+        .await
+        .refused(404, "NotFound");
+}
