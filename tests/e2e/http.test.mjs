@@ -51,7 +51,7 @@ test("log lines come with the answer", async () => {
   const { status, body } = await post("/api/query", { path: "failures:throwError", args: { text: "x" } });
   assert.equal(status, 200);
   assert.equal(body.status, "error");
-  assert.deepEqual(body.logLines, ["[WARN] 'about to throw' { text: 'x' }"]);
+  assert.deepEqual(body.logLines, ["[WARN] 'about to throw' {\n  text: 'x'\n}"]);
 });
 
 test("a failed mutation leaves nothing", async () => {

@@ -7,6 +7,7 @@ import { ConvexProvider, ConvexReactClient, usePaginatedQuery } from "convex/rea
 import { anyApi as api } from "convex/server";
 import { createElement } from "react";
 import { act, create } from "react-test-renderer";
+import WebSocket from "ws";
 import { App } from "./lib/app.mjs";
 import { Server } from "./lib/server.mjs";
 import { until } from "./lib/wait.mjs";
@@ -92,7 +93,7 @@ test("usePaginatedQuery loads, follows changes, and reaches the end", async () =
   globalThis.IS_REACT_ACT_ENVIRONMENT = true;
   const room = "react";
   await fill(room, 15);
-  const client = new ConvexReactClient(server.url, { logger: false });
+  const client = new ConvexReactClient(server.url, { logger: false, webSocketConstructor: WebSocket });
   let latest;
   function Room() {
     latest = usePaginatedQuery(api.messages.page, { room }, { initialNumItems: 10 });

@@ -9,7 +9,7 @@ use sourcemap::SourceMap;
 /// Modules are known to engines by this prefix and their path.
 const SCHEME: &str = "convex:/";
 /// Frames in here say nothing about the developer's code; they are cut from both ends of a stack.
-const PACKAGE: &str = "convex/src/server/impl";
+const PACKAGE: [&str; 2] = ["convex/src/server/impl", "convex/src/values/errors"];
 /// Parsed maps that are kept.
 const MAPS_MAX: usize = 64;
 
@@ -62,7 +62,9 @@ impl SourceMaps {
                 Some((position, Frame(text)))
             })
             .collect();
-        let is_own = |(position, _): &(Position, Frame)| !position.file.contains(PACKAGE);
+        let is_own = |(position, _): &(Position, Frame)| {
+            !PACKAGE.iter().any(|part| position.file.contains(part))
+        };
         let Some(first) = mapped.iter().position(is_own) else {
             return Vec::new();
         };

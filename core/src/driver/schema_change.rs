@@ -57,7 +57,7 @@ pub(super) async fn submit(
 }
 
 /// Creates the indexes of a schema that are not there, and drops those that belong neither to it nor to the active
-/// one. A table that is not there is created for its indexes.
+/// one. Tables of the schema that are not there are created.
 pub(super) async fn begin_indexes(
     db: &Database,
     tx: &mut Transaction,
@@ -81,6 +81,9 @@ pub(super) async fn begin_indexes(
             None if live => {}
             None => set_index(db, tx, &index, IndexState::Dropped, false).await?,
         }
+    }
+    for table in schema.into_iter().flat_map(|schema| schema.tables.keys()) {
+        tx.ensure_table(table)?;
     }
     for (name, definition) in missing {
         let Some(fields) = key_fields(&definition) else {
