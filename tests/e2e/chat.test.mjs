@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -17,6 +17,7 @@ import { until } from "./lib/wait.mjs";
 
 const DEPLOY_TIMEOUT_MS = 180_000;
 const SHOW_TIMEOUT_MS = 20_000;
+const STOP_TIMEOUT_MS = 5_000;
 
 // A copy of what is in the repository: no installed packages, no data.
 const folder = mkdtempSync(path.join(tmpdir(), "concave-chat-"));
@@ -58,8 +59,20 @@ async function killDev() {
 
 /** The ids of all processes that a process started, and those started, and so on. */
 function descendants(pid) {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
+  // Every thread has a list of those that it started.
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const lists = threads.map((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8"));
+  const children = lists.join(" ").split(" ").filter(Boolean).map(Number);
   return [...children, ...children.flatMap(descendants)];
+}
+
+/** Whether a process has not ended. One that has may still be listed, as a zombie, until its parent takes notice. */
+function isAlive(pid) {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
 }
 
 const isRunning = () => dev !== undefined && dev.exitCode === null && dev.signalCode === null;
@@ -218,8 +231,7 @@ test("an interrupt ends dev and what it started", async () => {
   dev.kill("SIGINT");
   const [code, signal] = await dev.ended;
   assert.deepEqual({ code, signal }, { code: 0, signal: null }, dev.output);
-  const left = started.filter((pid) => existsSync(`/proc/${pid}`));
-  assert.deepEqual(left, [], "processes are left behind");
+  await until("everything that dev started has ended", STOP_TIMEOUT_MS, () => !started.some(isAlive));
 });
 
 test("a picture for the README", { skip: !process.env.CONCAVE_SCREENSHOT }, async () => {

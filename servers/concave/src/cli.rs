@@ -10,15 +10,14 @@ use crate::instance::InstanceSecret;
 const EXAMPLES: &str = "\
 Examples:
   concave dev my-app
-      Run an app: install its packages, deploy its functions, deploy again whenever they change.
+      Run an app: install its packages, deploy its functions, and again whenever they change.
 
-  concave serve --persistence sqlite:///var/lib/concave/db.sqlite3 --instance-name my-app \\
-      --instance-secret $(openssl rand -hex 32)
-      Run a deployment. Put the secret into CONCAVE_INSTANCE_SECRET rather than on the command line of a
-      shared machine, and keep it: admin keys are made from it.
+  concave serve --persistence sqlite:///var/lib/my-app.sqlite3 --instance-name my-app
+      Run a deployment, with its secret in CONCAVE_INSTANCE_SECRET: `openssl rand -hex 32`
+      makes one. Keep it: admin keys are made from it.
 
-  concave admin-key --instance-name my-app --instance-secret HEX
-      Print a key for the official CLI:
+  concave admin-key --instance-name my-app
+      Print a key for the official CLI, with the same secret in CONCAVE_INSTANCE_SECRET:
         export CONVEX_SELF_HOSTED_URL=http://127.0.0.1:3210
         export CONVEX_SELF_HOSTED_ADMIN_KEY='<the key>'
         npx convex deploy
@@ -28,7 +27,7 @@ Set CONCAVE_LOG=info (or debug, or warn,concave_core=debug) to see what the serv
 /// A reactive database and function backend for apps written for Convex: their functions, clients and the official
 /// CLI run on it unchanged.
 #[derive(Debug, Parser)]
-#[command(name = "concave", version, after_help = EXAMPLES)]
+#[command(name = "concave", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -82,18 +82,14 @@ fn describe(status: std::io::Result<ExitStatus>) -> String {
 
 /// Asks the CLI and its helpers to end, and makes them if they do not.
 async fn end(mut child: Child) {
-    signal(&child, Signal::TERM);
-    if timeout(END_TIME, child.wait()).await.is_err() {
-        signal(&child, Signal::KILL);
-        drop(child.wait().await);
-    }
-}
-
-/// Sends a signal to the group of processes that the CLI began. It has no id once it has ended.
-fn signal(child: &Child, signal: Signal) {
+    // The id is gone once the child has been waited for.
     let id = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(group) = id.and_then(Pid::from_raw) {
-        // An error means that all of them are gone.
-        let _ = kill_process_group(group, signal);
-    }
+    let Some(group) = id.and_then(Pid::from_raw) else {
+        return;
+    };
+    // Errors mean that all of the group are gone.
+    let _ = kill_process_group(group, Signal::TERM);
+    drop(timeout(END_TIME, child.wait()).await);
+    let _ = kill_process_group(group, Signal::KILL);
+    drop(child.wait().await);
 }
