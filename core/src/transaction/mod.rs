@@ -48,6 +48,8 @@ pub struct Transaction {
     /// The catalog with this transaction's own changes.
     catalog: Arc<Catalog>,
     reads: ReadSet,
+    /// Tables whose definitions and indexes are in `reads`.
+    tables: Vec<Arc<Table>>,
     writes: WriteSet,
     /// Writes as they were before each change, newest last: what [`Transaction::rollback`] undoes.
     undo: Vec<Undo>,
@@ -77,6 +79,7 @@ impl Transaction {
             catalog: snapshot.catalog.clone(),
             snapshot,
             reads: ReadSet::default(),
+            tables: Vec::new(),
             writes: WriteSet::default(),
             undo: Vec::new(),
             ids: IdGenerator::new(seed, begun),
@@ -139,11 +142,14 @@ impl Transaction {
 
     /// The table of that name, as this transaction sees it.
     pub fn table(&mut self, name: &str) -> Option<Arc<Table>> {
-        let key = key::encode_key(&[Some(&Value::from(name))]);
-        self.reads
-            .insert(well_known::TABLES_BY_NAME, KeyRange::prefix(key));
-        let table = self.catalog.table(name).cloned();
-        self.depend_on_indexes(table)
+        match self.catalog.table(name).cloned() {
+            Some(table) => Some(self.depend_on_table(table)),
+            None => {
+                self.reads
+                    .insert(well_known::TABLES_BY_NAME, name_range(name));
+                None
+            }
+        }
     }
 
     /// The table whose documents carry that number.
@@ -151,7 +157,7 @@ impl Transaction {
         // Numbers are never reused and a table keeps its own, so an existing one needs no dependency on other
         // tables; an absent one depends on all of them.
         match self.catalog.table_by_number(number).cloned() {
-            Some(table) => self.table(&table.name),
+            Some(table) => Some(self.depend_on_table(table)),
             None => {
                 self.reads
                     .insert(well_known::TABLES_BY_NAME, KeyRange::all());
@@ -187,11 +193,15 @@ impl Transaction {
         self.catalog.schemas().clone()
     }
 
-    fn depend_on_indexes(&mut self, table: Option<Arc<Table>>) -> Option<Arc<Table>> {
-        if let Some(table) = &table {
+    /// Depends on a table's definition and on its list of indexes.
+    fn depend_on_table(&mut self, table: Arc<Table>) -> Arc<Table> {
+        if !self.tables.iter().any(|known| Arc::ptr_eq(known, &table)) {
+            self.reads
+                .insert(well_known::TABLES_BY_NAME, name_range(&table.name));
             let key = key::encode_key(&[Some(&Value::Int64(table.id.0.into()))]);
             self.reads
                 .insert(well_known::INDEXES_BY_TABLE, KeyRange::prefix(key));
+            self.tables.push(table.clone());
         }
         table
     }
@@ -448,6 +458,11 @@ fn index_updates(
     let ended = old.map(move |key| update(key, false));
     let begun = new.map(move |key| update(key, true));
     ended.into_iter().chain(begun)
+}
+
+/// Where `_tables.by_name` has the definition of a table, if there is one.
+fn name_range(name: &str) -> KeyRange {
+    KeyRange::prefix(key::encode_key(&[Some(&Value::from(name))]))
 }
 
 fn stored(row: &Row) -> Option<Stored> {
