@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ConvexClient, ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { App, end, untilWritten } from "./lib/app.mjs";
@@ -134,7 +135,11 @@ test("dev deploys what changes, again and again, and shows logs", async () => {
       'import { query } from "./_generated/server";\nexport default query(() => (console.log("seen in dev"), "changed"));\n',
     );
     await until("the change is live", 60_000, async () => (await client.query("extra:default", {})) === "changed");
-    await untilWritten(dev, /seen in dev/);
+    await until("its log lines are shown", 60_000, async () => {
+      await client.query("extra:default", {});
+      await sleep(500);
+      return /seen in dev/.test(dev.output.stdout + dev.output.stderr);
+    });
   } finally {
     await end(dev);
   }

@@ -230,8 +230,8 @@ function element(tag, properties) {
 
 function hue(text) {
   let hash = 0;
-  for (const character of text) hash = (hash * 31 + character.codePointAt(0)) % 360;
-  return hash;
+  for (const character of text) hash = (hash * 31 + character.codePointAt(0)) | 0;
+  return (Math.abs(hash) * 137) % 360;
 }
 
 enterRoom();
