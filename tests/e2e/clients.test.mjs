@@ -49,25 +49,18 @@ for (const language of ["rust", "python"]) {
 
     test("gets a ConvexError with its data from each kind of function", async () => {
       const value = { code: "Full", seats: 3n };
-      const failures = {
-        query: client.query("values:fail", { value }),
-        mutation: client.mutation("messages:send", { room: room("errors"), text: "" }),
-        action: client.action("actions:fail", { value }),
-      };
-      const data = {
-        ...{ query: value, action: value },
-        mutation: { code: "EmptyMessage", room: room("errors"), length: 0n },
-      };
-      for (const [kind, failure] of Object.entries(failures)) {
-        await within(
-          `the failed ${kind}`,
-          10_000,
-          assert.rejects(failure, (error) => {
-            assert.ok(error instanceof ConvexError, error.message);
-            assert.deepStrictEqual(error.data, data[kind]);
-            return true;
-          }),
-        );
+      const empty = { room: room("errors"), text: "" };
+      for (const [kind, path, args, data] of [
+        ["query", "values:fail", { value }, value],
+        ["mutation", "messages:send", empty, { code: "EmptyMessage", room: empty.room, length: 0n }],
+        ["action", "actions:fail", { value }, value],
+      ]) {
+        const failure = assert.rejects(client[kind](path, args), (error) => {
+          assert.ok(error instanceof ConvexError, error.message);
+          assert.deepStrictEqual(error.data, data);
+          return true;
+        });
+        await within(`the failed ${kind}`, 10_000, failure);
       }
     });
 
@@ -107,6 +100,8 @@ for (const language of ["rust", "python"]) {
       await watch.until("the batch is empty", (entries) => entries.length === 0);
       for (let n = 0; n < 10; n++) await client.mutation("ledger:record", { batch, n });
       await server.kill();
+      // A mutation that is being written to the socket when that breaks is an error in the Rust client: let it notice.
+      await sleep(300);
       const sent = client.mutation("ledger:record", { batch, n: 10 });
       await sleep(300);
       await server.restart();
@@ -129,8 +124,9 @@ test("the python client over HTTP", async () => {
   for (const [value, type] of VALUES) {
     assert.deepStrictEqual(await client.call("httpQuery", "values:echo", { value }), { value, type });
   }
-  await assert.rejects(client.call("httpQuery", "values:fail", { value: { seats: 3n } }), (error) => {
-    assert.deepStrictEqual(error.data, { seats: 3n });
+  await assert.rejects(client.call("httpQuery", "values:fail", { value: { seats: [3.5] } }), (error) => {
+    assert.ok(error instanceof ConvexError, error.message);
+    assert.deepStrictEqual(error.data, { seats: [3.5] });
     return true;
   });
   await client.close();

@@ -10,63 +10,76 @@ Reads one command per line from standard input and writes one or more answers pe
 
 An answer has the command's `id` and one of: `value` with its `type`; `convexError` with its `message` and `data`;
 `error`, a text. Arguments, values and error data are in Convex's encoded JSON, translated by the client's own code.
-Commands run side by side, each in a thread of its own.
+
+Calls run one after another: while the client waits for an answer it lets no other Python code run. Subscriptions are
+followed asynchronously, which does not have that effect.
 """
 
+import asyncio
 import json
+import os
 import sys
-import threading
 
 from convex import ConvexClient, ConvexError, ConvexInt64, convex_to_json, json_to_convex
 from convex.http_client import ConvexHttpClient
 
-output = threading.Lock()
+TYPES = {
+    type(None): "Null",
+    ConvexInt64: "Int64",
+    float: "Float64",
+    bool: "Boolean",
+    str: "String",
+    bytes: "Bytes",
+    list: "Array",
+    dict: "Object",
+}
+
+# The client prints log lines of functions on standard output: let them go where errors go.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 
 
 def answer(id, content):
-    with output:
-        print(json.dumps({"id": id, **content}), flush=True)
+    print(json.dumps({"id": id, **content}), file=answers, flush=True)
 
 
-def report(id, call):
-    """Answers with the result of `call`; says whether it had one."""
-    try:
-        value = call()
-    except ConvexError as error:
+def answer_value(id, value):
+    answer(id, {"value": convex_to_json(value), "type": TYPES.get(type(value), type(value).__name__)})
+
+
+def answer_error(id, error):
+    if isinstance(error, ConvexError):
         answer(id, {"convexError": {"message": str(error), "data": convex_to_json(error.data)}})
-    except StopIteration:
-        return False
-    except Exception as error:
-        answer(id, {"error": str(error)})
     else:
-        answer(id, {"value": convex_to_json(value), "type": type_name(value)})
-    return True
+        answer(id, {"error": str(error)})
 
 
-def type_name(value):
-    names = {
-        type(None): "Null",
-        ConvexInt64: "Int64",
-        float: "Float64",
-        bool: "Boolean",
-        str: "String",
-        bytes: "Bytes",
-        list: "Array",
-        dict: "Object",
-    }
-    return names.get(type(value), type(value).__name__)
+def call(id, function, path, args):
+    try:
+        value = function(path, args)
+    except Exception as error:
+        answer_error(id, error)
+    else:
+        answer_value(id, value)
 
 
-def watch(id, subscription):
-    while report(id, subscription.__next__):
-        pass
+async def watch(id, subscription):
+    while True:
+        try:
+            value = await subscription.__anext__()
+        except StopAsyncIteration:
+            return
+        except Exception as error:
+            answer_error(id, error)
+        else:
+            answer_value(id, value)
 
 
-def main():
+async def main():
     url = sys.argv[1]
     client = ConvexClient(url)
     http = ConvexHttpClient(url)
-    calls = {
+    functions = {
         "query": client.query,
         "mutation": client.mutation,
         "action": client.action,
@@ -74,24 +87,24 @@ def main():
         "httpMutation": http.mutation,
         "httpAction": http.action,
     }
-    subscriptions = {}
-    for line in sys.stdin:
-        command = json.loads(line)
+    watches = {}
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        # The client takes JSON numbers with a fraction only.
+        command = json.loads(line, parse_int=float)
         id, op = command["id"], command["op"]
         if op == "unsubscribe":
-            subscriptions.pop(command["of"]).unsubscribe()
-            answer(id, {"value": None, "type": "Null"})
+            subscription, task = watches.pop(command["of"])
+            task.cancel()
+            subscription.unsubscribe()
+            answer_value(id, None)
             continue
         path, args = command["path"], json_to_convex(command["args"])
         if op == "subscribe":
-            subscriptions[id] = client.subscribe(path, args)
-            work = threading.Thread(target=watch, args=(id, subscriptions[id]), daemon=True)
+            subscription = client.subscribe(path, args)
+            watches[id] = subscription, asyncio.create_task(watch(id, subscription))
         else:
-            call = calls[op]
-            work = threading.Thread(
-                target=report, args=(id, lambda call=call, path=path, args=args: call(path, args)), daemon=True
-            )
-        work.start()
+            call(id, functions[op], path, args)
 
 
-main()
+asyncio.run(main())

@@ -1,6 +1,7 @@
 // Waiting for what must come.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 
 /** Calls `condition` until its result is truthy, and returns that. Fails after `timeout` milliseconds. */
 export async function until(what, timeout, condition) {
@@ -54,8 +55,4 @@ export class Watch {
       throw new Error(`${error.message}; the latest result was ${inspect(this.latest)}`);
     });
   }
-}
-
-function inspect(value) {
-  return JSON.stringify(value, (_, part) => (typeof part === "bigint" ? `${part}n` : part));
 }
