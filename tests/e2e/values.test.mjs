@@ -50,10 +50,7 @@ for (const [name, client] of Object.entries(clients)) {
   });
 
   everyValue("a ConvexError carries what was thrown", async (value) => {
-    const failures = [
-      () => client.query(api.values.fail, { value }),
-      () => client.action(api.actions.fail, { value }),
-    ];
+    const failures = [() => client.query(api.values.fail, { value }), () => client.action(api.actions.fail, { value })];
     for (const failure of failures) {
       await assert.rejects(failure, (error) => {
         assert.ok(error instanceof ConvexError);
