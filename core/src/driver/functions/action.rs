@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value as Json;
 
-use super::syscalls::{function_address, value_json};
+use super::syscalls::function_address;
 use super::{CallContext, Ended, Functions};
 use crate::deploy::{Deployment, FunctionDefinition};
 use crate::engine::{
@@ -236,7 +236,7 @@ impl Functions {
                 .map(|action| action.result),
         };
         match result {
-            Ok(Ok(value)) => Ok(value_json(&value)),
+            Ok(Ok(value)) => Ok(value.to_json_string()),
             Ok(Err(failure)) => Err(SystemError {
                 message: failure.to_string().trim_end().to_owned(),
                 data: failure.data,

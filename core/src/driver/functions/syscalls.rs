@@ -17,7 +17,7 @@ use crate::transaction::{
     BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX, RANGES_READ_MAX,
     Row,
 };
-use crate::value::{DocumentId, FunctionPath, Object, Value, patch_from_json};
+use crate::value::{DocumentId, FunctionPath, Object, patch_from_json};
 
 /// Why a system call has no answer.
 enum Refusal {
@@ -462,9 +462,4 @@ fn metrics(state: &CallState) -> String {
 
 fn document_json(document: &Object) -> String {
     serde_json::to_string(document).expect("documents serialise: keys are strings, nothing fails")
-}
-
-/// A value as the JSON text that JavaScript reads.
-pub(super) fn value_json(value: &Value) -> String {
-    value.to_json_string()
 }
