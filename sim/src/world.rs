@@ -70,7 +70,7 @@ impl fmt::Display for Failure {
         }
         write!(
             f,
-            "\nseed {seed}: {}\nreplay: SIM_SEED={seed} cargo test -p concave-sim --test seeds",
+            "\nseed {seed}: {}\nreplay: SIM_SEED={seed} cargo test -p sim --test seeds",
             self.what.lines().next().unwrap_or_default()
         )
     }

@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use concave_sim::world;
+use sim::world;
 
 #[test]
 fn a_seed_always_gives_the_same_trace() {

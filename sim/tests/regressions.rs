@@ -1,7 +1,7 @@
 //! Seeds that once found a defect. A change of the generators gives a seed another meaning; the defect's own unit test
 //! stays then, and the line here goes.
 
-use concave_sim::world;
+use sim::world;
 
 const SEEDS: &[(u64, &str)] = &[
     (2, "a snapshot of the past saw tables created after it"),

@@ -1,5 +1,5 @@
 //! Goal: nothing that any client ever sees contradicts the order of commits, whatever fails and whenever the server
-//! crashes. Method: worlds from a few hundred seeds, each judged exactly; see `concave_sim::oracle`.
+//! crashes. Method: worlds from a few hundred seeds, each judged exactly; see `sim::oracle`.
 //!
 //! `SIM_SEED=17` runs one seed, `SIM_SEEDS=1000..9000` a range.
 
@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use concave_sim::report::Report;
-use concave_sim::world;
+use sim::report::Report;
+use sim::world;
 
 /// Seeds of an ordinary test run.
 const SEEDS: std::ops::Range<u64> = 0..300;
