@@ -50,7 +50,14 @@ impl CommitRequest {
         let mut keys = Vec::new();
         let mut bytes = 0;
         for write in &writes {
-            debug_assert!(write.prev_ts.is_none_or(|prev| prev <= snapshot));
+            assert!(
+                write.prev_ts.is_none_or(|prev| prev <= snapshot),
+                "what is replaced was seen in the snapshot"
+            );
+            assert!(
+                write.document.is_some() || write.prev_ts.is_some(),
+                "what is deleted was there"
+            );
             bytes += write.document.as_ref().map_or(0, Vec::len);
             for update in &write.index_updates {
                 bytes += update.key.len();
@@ -213,6 +220,10 @@ impl<T> Committer<T> {
         if let Some(conflict) = self.log.first_conflict(&request.reads, request.snapshot) {
             return Err((ticket, Rejection::Conflict(conflict)));
         }
+        assert!(
+            self.pending.len() < PENDING_COMMITS_MAX,
+            "the queue is bounded"
+        );
         let ts = now.max(self.assigned.next());
         assert!(ts > self.assigned && ts > request.snapshot);
         self.assigned = ts;
@@ -243,6 +254,7 @@ impl<T> Committer<T> {
             catalog_changes,
             ticket,
         });
+        self.check();
         Ok(ts)
     }
 
@@ -270,11 +282,15 @@ impl<T> Committer<T> {
             .count();
         let rest = self.pending.split_off(count);
         self.in_flight = std::mem::replace(&mut self.pending, rest);
+        assert!(count > 0, "a batch has at least one transaction");
         let batch = self
             .in_flight
             .iter_mut()
             .flat_map(|accepted| std::mem::take(&mut accepted.revisions));
-        Some(batch.collect())
+        let batch: Vec<_> = batch.collect();
+        debug_assert!(batch.is_sorted_by_key(|revision| revision.ts));
+        self.check();
+        Some(batch)
     }
 
     /// Takes the result of persisting the batch in flight.
@@ -318,12 +334,51 @@ impl<T> Committer<T> {
     /// Refuses all further writes and returns the tickets of those that wait. A batch in flight is settled as usual.
     pub fn halt(&mut self, error: Error) -> Vec<T> {
         self.halted = Some(error);
-        self.drop_pending()
+        let dropped = self.drop_pending();
+        self.check();
+        dropped
     }
 
     /// Forgets writes at or before `before`, which no running transaction needs any more, save the newest `keep`.
     pub fn trim_log(&mut self, before: Timestamp, keep: usize) {
         self.log.trim(before.min(self.durable), keep);
+        self.check();
+    }
+
+    /// The machine's invariants, as far as they can be seen at a glance.
+    fn check(&self) {
+        assert!(self.durable <= self.assigned, "what is durable was ordered");
+        assert!(
+            self.log.begins_after() <= self.durable,
+            "what is not durable is never forgotten"
+        );
+        assert!(self.pending.len() <= PENDING_COMMITS_MAX);
+        let unsettled = self.in_flight.len() + self.pending.len();
+        assert!(
+            self.log.len() >= unsettled,
+            "what is accepted is validated against"
+        );
+        let newest = self.pending.last().or(self.in_flight.last());
+        assert_eq!(
+            self.log.newest(),
+            newest.map_or(self.log.newest(), |accepted| Some(accepted.ts))
+        );
+        if let (Some(first), Some(last)) = (self.in_flight.first(), self.in_flight.last()) {
+            assert!(self.durable < first.ts, "what is in flight is not durable");
+            assert!(last.ts <= self.assigned);
+        }
+        if let (Some(first), Some(last)) = (self.pending.first(), self.pending.last()) {
+            assert!(self.halted.is_none(), "nothing waits that will not go on");
+            assert!(last.ts <= self.assigned);
+            assert!(self.durable < first.ts);
+            let before = self.in_flight.last();
+            assert!(
+                before.is_none_or(|before| before.ts < first.ts),
+                "batches keep the order"
+            );
+        }
+        debug_assert!(self.in_flight.is_sorted_by(|a, b| a.ts < b.ts));
+        debug_assert!(self.pending.is_sorted_by(|a, b| a.ts < b.ts));
     }
 
     fn publish(&mut self) -> BatchOutcome<T> {
@@ -341,6 +396,7 @@ impl<T> Committer<T> {
                 ticket: accepted.ticket,
             });
         }
+        self.check();
         BatchOutcome::Published(published)
     }
 
@@ -350,6 +406,7 @@ impl<T> Committer<T> {
         if self.halted.is_some() {
             tickets.extend(self.drop_pending());
         }
+        self.check();
         BatchOutcome::Failed(tickets, error)
     }
 
@@ -361,6 +418,8 @@ impl<T> Committer<T> {
     /// Takes consecutive commits out of the log; gives their tickets.
     fn forget(&mut self, dropped: Vec<Accepted<T>>) -> Vec<T> {
         if let (Some(first), Some(last)) = (dropped.first(), dropped.last()) {
+            assert!(first.ts > self.durable, "what is durable stays");
+            assert!(first.ts <= last.ts);
             self.log.remove(first.ts..=last.ts);
         }
         dropped

@@ -1,4 +1,4 @@
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
@@ -175,7 +175,7 @@ proptest! {
     /// The log says of any read set what looking at all commits one by one would say.
     #[test]
     fn the_log_finds_the_first_conflict(
-        commits in vec((1u64..4, vec((0u32..3, 0u8..6), 1..4)), 0..24),
+        commits in vec((1u64..4, btree_set((0u32..3, 0u8..6), 1..4)), 0..24),
         failed in (0usize..24, 0usize..4),
         trimmed in (0u64..60, 0usize..24),
         reads in vec((0u32..3, 0u8..6, 0u8..3), 0..4),
@@ -186,12 +186,11 @@ proptest! {
         let mut ts = 0;
         for (step, keys) in commits {
             ts += step;
-            let mut keys: Vec<_> = keys
+            let keys: Vec<_> = keys
                 .into_iter()
                 .map(|(index, key)| (IndexId(index), vec![key]))
                 .collect();
             log.append(Timestamp(ts), Arc::new(WrittenKeys::new(keys.clone())));
-            keys.sort();
             model.push((Timestamp(ts), keys));
         }
         let failed = failed.0.min(model.len())..(failed.0 + failed.1).min(model.len());

@@ -16,6 +16,10 @@ impl WrittenKeys {
     /// These keys.
     pub fn new(mut keys: Vec<(IndexId, Vec<u8>)>) -> Self {
         keys.sort_unstable();
+        debug_assert!(
+            keys.is_sorted_by(|a, b| a < b),
+            "a key belongs to one document, which is written once"
+        );
         Self(keys)
     }
 
@@ -90,6 +94,11 @@ impl WriteLog {
         self.commits.len()
     }
 
+    /// The newest commit held.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.commits.back().map(|(ts, _)| *ts)
+    }
+
     /// Whether no commit is held.
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty()
@@ -113,6 +122,8 @@ impl WriteLog {
                 .last()
         };
         let (with, index, key) = reads.indexes().filter_map(first_in).min()?;
+        assert!(with > after, "older commits were seen");
+        debug_assert!(reads.contains(index, key));
         Some(Conflict {
             with,
             index,
@@ -121,9 +132,11 @@ impl WriteLog {
     }
 
     pub(super) fn append(&mut self, ts: Timestamp, keys: Arc<WrittenKeys>) {
-        assert!(self.commits.back().is_none_or(|(last, _)| *last < ts));
+        assert!(self.newest().is_none_or(|last| last < ts), "in order");
+        assert!(ts > self.begins_after, "what is forgotten does not return");
         for index in keys.indexes() {
             let commits = self.by_index.entry(index).or_default();
+            assert!(commits.back().is_none_or(|(last, _)| *last < ts));
             commits.push_back((ts, keys.clone()));
         }
         self.commits.push_back((ts, keys));
@@ -131,6 +144,7 @@ impl WriteLog {
 
     /// Forgets commits that failed.
     pub(super) fn remove(&mut self, failed: RangeInclusive<Timestamp>) {
+        assert!(*failed.start() > self.begins_after);
         let drain = |commits: &mut Commits| {
             let start = commits.partition_point(|(ts, _)| ts < failed.start());
             let end = commits.partition_point(|(ts, _)| ts <= failed.end());
@@ -146,12 +160,13 @@ impl WriteLog {
         while self.commits.len() > keep
             && let Some((ts, keys)) = self.commits.pop_front_if(|(ts, _)| *ts <= before)
         {
+            assert!(ts > self.begins_after && ts <= before);
             self.begins_after = ts;
             for index in keys.indexes() {
                 let commits = self.by_index.get_mut(&index);
                 let commits = commits.expect("the index has a queue with this commit");
                 let first = commits.pop_front();
-                debug_assert_eq!(first.map(|(first, _)| first), Some(ts));
+                assert_eq!(first.map(|(first, _)| first), Some(ts));
                 if commits.is_empty() {
                     self.by_index.remove(&index);
                 }

@@ -29,14 +29,18 @@ impl Subscriptions {
     ) -> Subscription {
         self.last += 1;
         let id = SubscriptionId(self.last);
+        let newest = self.states.last_key_value();
+        assert!(newest.is_none_or(|(newest, _)| *newest < id));
         let state = Arc::new(SubscriptionState {
             invalidated_at: AtomicU64::new(missed.map_or(VALID, |ts| ts.0)),
             watchers: Mutex::default(),
         });
         if missed.is_none() {
             self.index.insert(id, reads.ranges());
-            self.states.insert(id, state.clone());
+            let twice = self.states.insert(id, state.clone());
+            assert!(twice.is_none(), "ids are never used again");
         }
+        self.check();
         Subscription {
             id,
             state,
@@ -53,14 +57,23 @@ impl Subscriptions {
     ) {
         for id in self.index.touched(keys.iter()) {
             let state = self.remove(id).expect("indexed subscriptions have a state");
-            state.invalidated_at.store(ts.0, Ordering::Release);
+            let before = state.invalidated_at.swap(ts.0, Ordering::AcqRel);
+            assert_eq!(before, VALID, "a subscription fires once");
+            assert_ne!(ts.0, VALID, "time has not ended");
             fired.push(state);
         }
+        self.check();
+    }
+
+    /// Exactly those that have a state are looked for.
+    fn check(&self) {
+        assert_eq!(self.index.len(), self.states.len());
     }
 
     fn remove(&mut self, id: SubscriptionId) -> Option<Arc<SubscriptionState>> {
         let state = self.states.remove(&id)?;
-        self.index.remove(id);
+        let indexed = self.index.remove(id);
+        assert!(indexed, "a subscription with a state is in the index");
         Some(state)
     }
 }
@@ -76,6 +89,11 @@ pub(super) struct SubscriptionState {
 impl SubscriptionState {
     /// Tells all watchers, once: a subscription is invalidated only once.
     pub(super) fn notify(&self) {
+        assert_ne!(
+            self.invalidated_at.load(Ordering::Acquire),
+            VALID,
+            "only invalid subscriptions fire"
+        );
         let watchers = std::mem::take(
             &mut *self
                 .watchers
@@ -116,7 +134,10 @@ impl Subscription {
     pub fn invalidated_at(&self) -> Option<Timestamp> {
         match self.state.invalidated_at.load(Ordering::Acquire) {
             VALID => None,
-            ts => Some(Timestamp(ts)),
+            ts => {
+                assert!(ts > 0, "a commit has a timestamp");
+                Some(Timestamp(ts))
+            }
         }
     }
 

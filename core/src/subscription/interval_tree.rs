@@ -78,15 +78,37 @@ impl<T: Copy> IntervalTree<T> {
             }
         };
         self.root = Some(self.insert_below(self.root, id));
+        self.check_root();
         id
     }
 
-    /// Takes out a range that [`Self::insert`] has put into this tree, and that was not taken out since.
-    pub(super) fn remove(&mut self, id: NodeId) {
+    /// Takes out a range that [`Self::insert`] has put into this tree, and that was not taken out since. Gives its
+    /// owner.
+    pub(super) fn remove(&mut self, id: NodeId) -> T {
+        debug_assert!(!self.vacant.contains(&id), "it was not taken out before");
         let root = self.root.expect("a tree that holds a node has a root");
         self.root = self.remove_below(root, id);
         self.node_mut(id).range = KeyRange::default();
         self.vacant.push(id);
+        self.check_root();
+        self.node(id).owner
+    }
+
+    /// What can be seen of the invariants from the root: no more nodes than the height allows, no fewer than an AVL
+    /// tree of that height has, which is more than 2^(height / 1.45) - 2.
+    fn check_root(&self) {
+        let count = self.nodes.len() - self.vacant.len();
+        assert_eq!(self.root.is_none(), count == 0);
+        let height = u32::from(self.height(self.root));
+        assert!(height < 64);
+        assert!(
+            (count as u64) < 1 << height,
+            "{count} nodes fit in {height} levels"
+        );
+        assert!(
+            (count as u64 + 2) >= 1 << (height * 20 / 29),
+            "a tree of {count} nodes is no higher than {height}"
+        );
     }
 
     /// Calls `found` with the owner of each range that holds `key`, in order of their starts, and returns how many
@@ -98,12 +120,14 @@ impl<T: Copy> IntervalTree<T> {
     fn stab_below(&self, link: Option<NodeId>, key: &[u8], found: &mut impl FnMut(T)) -> usize {
         let Some(id) = link else { return 0 };
         let node = self.node(id);
+        debug_assert!(compare_ends(&self.node(node.last).range, &node.range).is_ge());
         if !ends_after(&self.node(node.last).range, key) {
             return 1;
         }
         let mut looked_at = 1 + self.stab_below(node.left, key, found);
         if node.range.start.as_slice() <= key {
             if ends_after(&node.range, key) {
+                debug_assert!(node.range.contains(key));
                 found(node.owner);
             }
             looked_at += self.stab_below(node.right, key, found);
@@ -120,6 +144,7 @@ impl<T: Copy> IntervalTree<T> {
     }
 
     fn height(&self, link: Option<NodeId>) -> u8 {
+        debug_assert!(link.is_none_or(|id| self.node(id).height > 0));
         link.map_or(0, |id| self.node(id).height)
     }
 
@@ -130,6 +155,7 @@ impl<T: Copy> IntervalTree<T> {
     /// Puts a new leaf into a subtree; gives the subtree's root.
     fn insert_below(&mut self, link: Option<NodeId>, new: NodeId) -> NodeId {
         let Some(root) = link else { return new };
+        debug_assert!(root != new, "a new node is not in the tree");
         if self.is_before(new, root) {
             let left = self.insert_below(self.node(root).left, new);
             self.node_mut(root).left = Some(left);
@@ -149,6 +175,7 @@ impl<T: Copy> IntervalTree<T> {
                 (None, child) | (child, None) => child,
                 (Some(_), Some(right)) => {
                     let (first, rest) = self.split_first(right);
+                    debug_assert!(self.is_before(root, first), "the next one takes its place");
                     let node = self.node_mut(first);
                     (node.left, node.right) = (left, rest);
                     Some(self.balance(first))
@@ -169,6 +196,7 @@ impl<T: Copy> IntervalTree<T> {
         match left {
             None => (root, right),
             Some(left) => {
+                debug_assert!(self.is_before(left, root));
                 let (first, rest) = self.split_first(left);
                 self.node_mut(root).left = rest;
                 (first, Some(self.balance(root)))
@@ -196,6 +224,10 @@ impl<T: Copy> IntervalTree<T> {
                 self.rotate_left(root)
             }
             _ => {
+                assert!(
+                    self.height(left).abs_diff(self.height(right)) <= 1,
+                    "one change unbalances by one level"
+                );
                 self.summarise(root);
                 root
             }
@@ -207,6 +239,7 @@ impl<T: Copy> IntervalTree<T> {
         let Some(pivot) = self.node(root).right else {
             return root;
         };
+        assert!(pivot != root, "a tree has no cycle");
         self.node_mut(root).right = self.node(pivot).left;
         self.node_mut(pivot).left = Some(root);
         self.summarise(root);
@@ -219,6 +252,7 @@ impl<T: Copy> IntervalTree<T> {
         let Some(pivot) = self.node(root).left else {
             return root;
         };
+        assert!(pivot != root, "a tree has no cycle");
         self.node_mut(root).left = self.node(pivot).right;
         self.node_mut(pivot).right = Some(root);
         self.summarise(root);
@@ -237,6 +271,8 @@ impl<T: Copy> IntervalTree<T> {
             }
         }
         let height = 1 + self.height(left).max(self.height(right));
+        debug_assert!(left.is_none_or(|left| self.is_before(left, id)));
+        debug_assert!(right.is_none_or(|right| self.is_before(id, right)));
         let node = self.node_mut(id);
         (node.height, node.last) = (height, last);
     }
@@ -357,10 +393,9 @@ mod tests {
             let bound = 2 * height * (owners.len() + 1) + 1;
             assert!(looked_at <= bound, "{looked_at} nodes for {}", owners.len());
         }
-        ids.iter()
-            .skip(1)
-            .step_by(2)
-            .for_each(|id| tree.remove(*id));
+        ids.iter().skip(1).step_by(2).for_each(|id| {
+            tree.remove(*id);
+        });
         assert!(tree.is_empty());
     }
 

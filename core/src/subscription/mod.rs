@@ -43,6 +43,7 @@ impl SubscriptionIndex {
         ranges: impl IntoIterator<Item = (IndexId, KeyRange)>,
     ) {
         self.remove(id);
+        assert!(!self.subscriptions.contains_key(&id));
         let mut places = Vec::new();
         for (index, range) in ranges {
             if !range.is_empty() {
@@ -50,7 +51,8 @@ impl SubscriptionIndex {
                 places.push((index, tree.insert(range, id)));
             }
         }
-        self.subscriptions.insert(id, places);
+        let twice = self.subscriptions.insert(id, places);
+        assert!(twice.is_none(), "a subscription is registered once");
     }
 
     /// Forgets a subscription; says whether there was one.
@@ -61,11 +63,16 @@ impl SubscriptionIndex {
         for (index, node) in places {
             let tree = self.trees.get_mut(&index);
             let tree = tree.expect("an index with ranges has a tree");
-            tree.remove(node);
+            let owner = tree.remove(node);
+            assert_eq!(owner, id, "its places are its own");
             if tree.is_empty() {
                 self.trees.remove(&index);
             }
         }
+        assert!(
+            !self.subscriptions.is_empty() || self.trees.is_empty(),
+            "without subscriptions there are no ranges"
+        );
         true
     }
 
@@ -78,6 +85,7 @@ impl SubscriptionIndex {
         for (index, key) in writes {
             if let Some(tree) = self.trees.get(&index) {
                 tree.stab(key, &mut |id| {
+                    debug_assert!(self.subscriptions.contains_key(&id));
                     touched.insert(id);
                 });
             }

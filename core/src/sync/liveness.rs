@@ -36,16 +36,19 @@ impl Liveness {
     }
 
     pub fn heard(&mut self, now: Duration) {
+        assert!(now >= self.heard, "time does not go back");
         self.heard = now;
     }
 
     pub fn spoke(&mut self, now: Duration) {
+        assert!(now >= self.spoke, "time does not go back");
         self.spoke = now;
     }
 
     /// The next thing that is due, if `now` it is. `is_drained`: behind messages that the socket has not taken, a
     /// ping would be of no use, and they would pile up.
     pub fn poll(&mut self, now: Duration, is_drained: bool, limits: &Limits) -> Option<Due> {
+        assert!(now >= self.heard && now >= self.spoke && now >= self.pinged);
         if now >= self.heard + limits.client_silence {
             return Some(Due::Silence);
         }
@@ -54,6 +57,7 @@ impl Liveness {
         }
         if now >= self.spoke + limits.ping_message_silence {
             self.spoke = now;
+            assert!(limits.ping_message_silence < limits.client_silence);
             return Some(Due::PingMessage);
         }
         if now >= self.pinged + limits.ping_frame_period {
@@ -69,9 +73,11 @@ impl Liveness {
         if !is_drained {
             return silence;
         }
-        silence
+        let next = silence
             .min(self.spoke + limits.ping_message_silence)
-            .min(self.pinged + limits.ping_frame_period)
+            .min(self.pinged + limits.ping_frame_period);
+        assert!(next <= silence, "a client that is gone is noticed in time");
+        next
     }
 
     /// The error of a client that is gone.

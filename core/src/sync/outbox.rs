@@ -26,7 +26,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn push(&mut self, effect: Effect) {
-        debug_assert!(!matches!(effect, Effect::Send(_)), "messages are counted");
+        assert!(!matches!(effect, Effect::Send(_)), "messages are counted");
         self.effects.push_back(effect);
     }
 
@@ -38,20 +38,43 @@ impl Outbox {
             Kind::Chunk | Kind::Other => {}
         }
         self.effects.push_back(Effect::Send(text));
+        self.check();
     }
 
     /// The socket has taken the oldest message.
     pub fn sent(&mut self) {
         match self.unsent.pop_front() {
-            Some((Kind::Transition, _)) => self.unsent_transitions -= 1,
-            Some((Kind::Response, bytes)) => self.unsent_response_bytes -= bytes,
+            Some((Kind::Transition, _)) => {
+                assert!(self.unsent_transitions > 0, "it was counted");
+                self.unsent_transitions -= 1;
+            }
+            Some((Kind::Response, bytes)) => {
+                assert!(self.unsent_response_bytes >= bytes, "it was counted");
+                self.unsent_response_bytes -= bytes;
+            }
             Some((Kind::Chunk | Kind::Other, _)) => {}
             None => debug_assert!(false, "more messages were taken than sent"),
         }
+        self.check();
+    }
+
+    /// The counts are those of what is unsent.
+    fn check(&self) {
+        assert!(self.unsent_transitions <= self.unsent.len());
+        assert!(!self.unsent.is_empty() || self.unsent_response_bytes == 0);
+        debug_assert_eq!(
+            self.unsent_transitions,
+            self.unsent
+                .iter()
+                .filter(|(kind, _)| *kind == Kind::Transition)
+                .count()
+        );
     }
 
     pub fn pop(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        assert!(effect.is_some() || self.effects.is_empty());
+        effect
     }
 
     /// Whether the socket has taken everything.
@@ -71,5 +94,9 @@ impl Outbox {
     pub fn retain_messages(&mut self) {
         self.effects
             .retain(|effect| matches!(effect, Effect::Send(_)));
+        assert!(
+            self.effects.len() <= self.unsent.len(),
+            "what is sent was counted"
+        );
     }
 }

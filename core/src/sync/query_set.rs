@@ -95,7 +95,9 @@ impl QuerySet {
                 QuerySetModification::Remove(id) => self.remove(id)?,
             }
         }
+        assert!(message.new_version > self.version, "versions go up");
         self.version = message.new_version;
+        self.check();
         if self.count > limits.queries || self.bytes > limits.query_bytes {
             return Err(Error::overloaded(
                 "TooManyQueries",
@@ -133,6 +135,7 @@ impl QuerySet {
         };
         self.count += 1;
         self.bytes += spec.bytes();
+        assert!(self.bytes >= spec.bytes());
         self.changes.insert(query.query_id, Some(Arc::new(spec)));
         Ok(())
     }
@@ -144,19 +147,26 @@ impl QuerySet {
                 format!("query {id} is not in the query set"),
             ));
         };
-        self.bytes -= spec.bytes();
+        let bytes = spec.bytes();
+        assert!(self.count > 0 && self.bytes >= bytes, "it was counted");
+        self.bytes -= bytes;
         self.count -= 1;
         if self.active.contains_key(&id) {
             self.changes.insert(id, None);
         } else {
-            self.changes.remove(&id);
+            let added = self.changes.remove(&id);
+            assert!(added.is_some(), "it was wanted, and is not active");
         }
+        assert!(self.wanted(id).is_none());
         Ok(())
     }
 
     /// Begins a transition: what the client asked for becomes active. Gives the queries that ceased to be.
     pub fn activate(&mut self) -> Vec<QueryId> {
-        debug_assert!(!self.is_evaluating());
+        assert!(
+            !self.is_evaluating(),
+            "a transition has one query set from beginning to end"
+        );
         let mut unsubscribed = Vec::new();
         for (id, change) in std::mem::take(&mut self.changes) {
             if let Some(old) = self.active.remove(&id) {
@@ -173,9 +183,12 @@ impl QuerySet {
                     untold: None,
                     told: None,
                 };
-                self.active.insert(id, query);
+                let twice = self.active.insert(id, query);
+                assert!(twice.is_none(), "the old one was taken out");
             }
         }
+        assert_eq!(self.active.len(), self.count, "what is wanted is active");
+        self.check();
         unsubscribed
     }
 
@@ -190,6 +203,10 @@ impl QuerySet {
 
     /// Results of these queries no longer hold.
     pub fn invalidate(&mut self, ids: impl IntoIterator<Item = QueryId>) {
+        assert!(
+            !self.is_evaluating(),
+            "before the evaluation, not during it"
+        );
         for id in ids {
             if let Some(query) = self.active.get_mut(&id) {
                 query.is_stale = true;
@@ -199,6 +216,10 @@ impl QuerySet {
 
     /// No result holds any longer.
     pub fn invalidate_all(&mut self) {
+        assert!(
+            !self.is_evaluating(),
+            "before the evaluation, not during it"
+        );
         self.active
             .values_mut()
             .for_each(|query| query.is_stale = true);
@@ -206,9 +227,10 @@ impl QuerySet {
 
     /// Starts evaluating what is stale. Gives the number of queries to evaluate.
     pub fn start_evaluation(&mut self) -> usize {
-        debug_assert!(!self.is_evaluating() && self.fault.is_none());
+        assert!(!self.is_evaluating() && self.fault.is_none());
         let stale = self.active.iter().filter(|(_, query)| query.is_stale);
         self.waiting = stale.map(|(id, _)| *id).collect();
+        self.check();
         self.waiting.len()
     }
 
@@ -218,7 +240,9 @@ impl QuerySet {
             return None;
         }
         let id = self.waiting.pop_front()?;
-        self.running.insert(id);
+        let started = self.running.insert(id);
+        assert!(started, "a query runs once in a transition");
+        assert!(self.running.len() <= concurrency);
         Some((id, &self.active[&id]))
     }
 
@@ -235,6 +259,7 @@ impl QuerySet {
                     .active
                     .get_mut(&id)
                     .expect("queries stay active while a transition is under way");
+                assert!(query.is_stale, "a result that holds is not computed again");
                 query.journal = outcome.journal().cloned();
                 query.untold = Some(outcome);
                 query.is_stale = false;
@@ -246,7 +271,32 @@ impl QuerySet {
                 }
             }
         }
+        self.check();
         Ok(())
+    }
+
+    /// What holds between any two steps.
+    fn check(&self) {
+        assert!(self.count <= self.active.len() + self.changes.len());
+        assert!(self.count > 0 || self.bytes == 0);
+        assert!(
+            self.waiting.len() + self.running.len() <= self.active.len(),
+            "what is evaluated is active"
+        );
+        assert!(
+            self.fault.is_none() || self.waiting.is_empty(),
+            "after a fault nothing is started"
+        );
+        debug_assert!(
+            self.running
+                .iter()
+                .all(|id| { self.active.contains_key(id) && !self.waiting.contains(id) })
+        );
+    }
+
+    /// Whether the client watches nothing, and is owed nothing.
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.changes.is_empty() && self.removed.is_empty()
     }
 
     /// Whether queries are being evaluated or wait for it.
@@ -256,16 +306,17 @@ impl QuerySet {
 
     /// Why the evaluation that ended has to be tried again or given up, if it has.
     pub fn take_fault(&mut self) -> Option<Error> {
-        debug_assert!(!self.is_evaluating());
+        assert!(!self.is_evaluating());
         self.fault.take()
     }
 
     /// Ends a transition: all that the client has to be told, at most one modification per query. Results that the
     /// client has already are left out.
     pub fn tell(&mut self) -> Vec<Modification> {
+        assert!(!self.is_evaluating() && self.fault.is_none());
         let mut modifications = Vec::new();
         for (id, query) in &mut self.active {
-            debug_assert!(!query.is_stale);
+            assert!(!query.is_stale, "every result holds at the timestamp");
             let Some(outcome) = query.untold.take() else {
                 continue;
             };
@@ -280,6 +331,8 @@ impl QuerySet {
                 .filter(|id| !self.active.contains_key(id))
                 .map(Modification::Removed),
         );
+        assert!(self.removed.is_empty());
+        debug_assert!(self.active.values().all(|query| query.told.is_some()));
         modifications
     }
 

@@ -45,7 +45,31 @@ impl Requests {
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back(request);
+        assert!(
+            self.waiting.len() <= limits.pending_mutations,
+            "the queue is bounded"
+        );
+        self.check();
         Ok(())
+    }
+
+    /// What holds between any two steps.
+    fn check(&self) {
+        assert!(!self.waiting.is_empty() || self.waiting_bytes == 0);
+        let running = self.running.as_ref();
+        assert!(
+            running.is_none_or(|running| running.serial == self.mutations_started),
+            "mutations run one after the other"
+        );
+        debug_assert_eq!(
+            self.waiting_bytes,
+            self.waiting.iter().map(CallRequest::bytes).sum::<usize>()
+        );
+    }
+
+    /// Whether nothing runs or waits.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_none() && self.waiting.is_empty() && self.actions.is_empty()
     }
 
     /// The next mutation, if none runs.
@@ -54,6 +78,7 @@ impl Requests {
             return None;
         }
         let request = self.waiting.pop_front()?;
+        assert!(self.waiting_bytes >= request.bytes(), "it was counted");
         self.waiting_bytes -= request.bytes();
         self.mutations_started += 1;
         self.running = Some(RunningMutation {
@@ -61,6 +86,7 @@ impl Requests {
             deadline,
             serial: self.mutations_started,
         });
+        self.check();
         Some(request)
     }
 
@@ -72,7 +98,10 @@ impl Requests {
     /// The mutation that runs has ended. Fails if it is another one.
     pub fn finish_mutation(&mut self, request_id: RequestNumber) -> Result<()> {
         match self.running.take() {
-            Some(running) if running.request_id == request_id => Ok(()),
+            Some(running) if running.request_id == request_id => {
+                self.check();
+                Ok(())
+            }
             _ => Err(Error::internal(format!(
                 "an outcome of mutation {request_id}, which does not run"
             ))),
@@ -93,12 +122,17 @@ impl Requests {
                 format!("an action with request id {request_id} runs already"),
             ));
         }
+        assert!(
+            self.actions.len() <= limits.running_actions,
+            "actions are bounded"
+        );
         Ok(())
     }
 
     /// An action has ended. Fails if it does not run.
     pub fn finish_action(&mut self, request_id: RequestNumber) -> Result<()> {
         if self.actions.remove(&request_id) {
+            debug_assert!(!self.actions.contains(&request_id));
             return Ok(());
         }
         Err(Error::internal(format!(

@@ -102,6 +102,32 @@ impl Session {
             let (message, frame) = farewell(&error, self.identity_version);
             self.close(message, frame);
         }
+        self.check(now);
+    }
+
+    /// What holds between any two steps.
+    fn check(&self, now: Now) {
+        assert!(self.inbox_bytes >= self.inbox.len() * MESSAGE_OVERHEAD_BYTES);
+        if self.is_closed {
+            assert!(self.inbox.is_empty(), "nothing is kept for the dead");
+            assert!(self.requests.is_empty() && self.queries.is_empty());
+            return;
+        }
+        assert!(!self.inbox.is_empty() || self.inbox_bytes == 0);
+        assert!(
+            self.inbox.is_empty() || self.is_authenticating,
+            "messages wait only until it is known who sent them"
+        );
+        let Limits {
+            pending_bytes,
+            unsent_response_bytes_hard,
+            ..
+        } = self.config.limits;
+        assert!(self.inbox.len() <= 1 || self.inbox_bytes <= pending_bytes);
+        assert!(self.outbox.unsent_response_bytes() <= unsent_response_bytes_hard);
+        let running = self.requests.running_mutation();
+        assert!(running.is_none_or(|running| running.deadline > now.monotonic));
+        self.check_transitions();
     }
 
     /// The next thing to do, in order.
@@ -119,11 +145,10 @@ impl Session {
             .next_timeout(self.outbox.is_drained(), &self.config.limits);
         let mutation = self.requests.running_mutation().map(|m| m.deadline);
         let transition = self.transition_timeout();
-        [mutation, transition]
-            .into_iter()
-            .flatten()
-            .chain([liveness])
-            .min()
+        let timers = [mutation, transition].into_iter().flatten();
+        let next = timers.chain([liveness]).min();
+        assert!(next.is_some(), "a session that is not over has a timer");
+        next
     }
 
     /// Whether [`Effect::Close`] was handed out or waits to be.
@@ -173,7 +198,9 @@ impl Session {
         while !self.is_authenticating
             && let Some(text) = self.inbox.pop_front()
         {
-            self.inbox_bytes -= text.len() + MESSAGE_OVERHEAD_BYTES;
+            let bytes = text.len() + MESSAGE_OVERHEAD_BYTES;
+            assert!(self.inbox_bytes >= bytes, "it was counted");
+            self.inbox_bytes -= bytes;
             match ClientMessage::parse(&text)? {
                 ClientMessage::Connect(message) => self.connect(now, message)?,
                 ClientMessage::ModifyQuerySet(message) => self.modify_query_set(message)?,
@@ -220,6 +247,7 @@ impl Session {
                 self.latest
             )));
         }
+        assert!(self.session_id.is_none() && self.clock_skew.is_none());
         self.session_id = Some(message.session_id.into());
         self.clock_skew = message.client_ts.map(|client_ms| {
             let now_ms = now.wall.0 / 1_000_000;
@@ -265,6 +293,10 @@ impl Session {
                     .map_err(auth_update_failed)?,
             },
         };
+        assert!(
+            !self.is_authenticating,
+            "messages wait while credentials are verified"
+        );
         self.is_authenticating = true;
         self.outbox.push(Effect::Authenticate(credential));
         Ok(())
@@ -280,6 +312,7 @@ impl Session {
     }
 
     fn become_identity(&mut self, identity: Identity) -> Result<()> {
+        assert!(!self.is_authenticating, "it is known who it is");
         self.identity_version = self.identity_version.checked_add(1).ok_or_else(|| {
             Error::bad_request("TooManyAuthentications", "identity versions are used up")
         })?;
@@ -294,7 +327,9 @@ impl Session {
             return Ok(());
         }
         let deadline = now.monotonic + limits.mutation_run;
+        assert!(deadline > now.monotonic, "a mutation has some time");
         if let Some(request) = self.requests.start_mutation(deadline) {
+            assert!(self.requests.running_mutation().is_some());
             request.identity.check_current(now.wall)?;
             self.outbox.push(Effect::RunMutation(request));
         }
@@ -308,6 +343,10 @@ impl Session {
         result: Result<MutationOutcome>,
     ) -> Result<()> {
         self.requests.finish_mutation(request_id)?;
+        assert!(
+            self.requests.running_mutation().is_none(),
+            "mutations run one after the other"
+        );
         let outcome = result?;
         let text = server_message::mutation_response(request_id, &outcome);
         // Clients settle some failed mutations, too, only at the next transition.
@@ -329,6 +368,7 @@ impl Session {
     fn respond(&mut self, now: Now, text: String, ts: Timestamp) -> Result<()> {
         self.send(now, Kind::Response, text);
         self.transitions.owe(ts);
+        assert!(!self.outbox.is_drained(), "a response is on its way");
         let unsent = self.outbox.unsent_response_bytes();
         let limit = self.config.limits.unsent_response_bytes_hard;
         if unsent > limit {
@@ -372,6 +412,7 @@ impl Session {
 
     /// Ends the session; what it held is released.
     fn close(&mut self, message: Option<String>, frame: CloseFrame) {
+        assert!(!self.is_closed, "a session ends once");
         self.is_closed = true;
         self.outbox.retain_messages();
         if let Some(text) = message {
@@ -379,6 +420,7 @@ impl Session {
         }
         self.outbox.push(Effect::Close(frame));
         self.inbox = VecDeque::new();
+        self.inbox_bytes = 0;
         self.requests = Requests::default();
         self.queries = QuerySet::default();
         self.transitions = Transitions::default();

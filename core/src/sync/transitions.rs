@@ -73,6 +73,7 @@ impl Transitions {
     /// A response was sent that a transition at `ts` or later has to follow.
     pub fn owe(&mut self, ts: Timestamp) {
         self.owed = self.owed.max(Some(ts));
+        assert!(self.owed >= Some(ts));
     }
 }
 
@@ -97,6 +98,10 @@ impl Session {
             self.outbox.push(Effect::Unsubscribe(id));
         }
         self.queries.check_access(&self.identity)?;
+        assert!(
+            ts >= self.transitions.version.ts,
+            "the client never goes back"
+        );
         self.queries.invalidate(invalidated);
         if !self.identity.is_equivalent(&self.transitions.identity) {
             self.queries.invalidate_all();
@@ -112,6 +117,40 @@ impl Session {
             mutation: self.requests.running_mutation().map(|m| m.serial),
         });
         Ok(())
+    }
+
+    /// What holds between any two steps.
+    pub(super) fn check_transitions(&self) {
+        let Transitions { version, phase, .. } = &self.transitions;
+        assert!(version.query_set <= self.queries.version());
+        assert!(version.identity <= self.identity_version);
+        assert!(
+            self.outbox.unsent_transitions() <= self.config.limits.unsent_transitions,
+            "a slow client is not sent more"
+        );
+        let evaluating = self.queries.is_evaluating();
+        match phase {
+            Phase::Idle => assert!(!evaluating),
+            Phase::Beginning { floor } => {
+                assert!(!evaluating);
+                assert!(*floor >= version.ts, "the client never goes back");
+            }
+            Phase::Evaluating(attempt) => {
+                assert!(evaluating, "a transition that is evaluated moves on");
+                assert!(attempt.end.ts >= version.ts);
+                assert!(attempt.end.query_set <= self.queries.version());
+                assert!(attempt.end.identity <= self.identity_version);
+            }
+            Phase::Holding(attempt, _) => {
+                assert!(!evaluating);
+                assert!(attempt.end.ts >= version.ts);
+                assert!(attempt.mutation.is_some(), "it waits for a mutation");
+            }
+        }
+        assert!(
+            self.transitions.retry.is_none() || matches!(phase, Phase::Idle),
+            "a pause is over when a transition begins"
+        );
     }
 
     /// Moves on as far as possible.
@@ -180,6 +219,8 @@ impl Session {
 
     fn evaluate(&mut self, attempt: &Attempt) {
         let concurrency = self.config.limits.running_queries;
+        assert!(concurrency > 0, "some query can run");
+        assert!(attempt.end.ts >= self.transitions.version.ts);
         while let Some((query_id, query)) = self.queries.next_run(concurrency) {
             self.outbox.push(Effect::RunQuery(QueryRun {
                 query_id,
@@ -194,6 +235,7 @@ impl Session {
     }
 
     fn evaluated(&mut self, now: Now, attempt: Attempt) -> Result<()> {
+        assert!(!self.queries.is_evaluating(), "all results are in");
         if let Some(error) = self.queries.take_fault() {
             if !is_transient(&error) {
                 return Err(error);
@@ -201,6 +243,7 @@ impl Session {
             let (first, longest) = self.config.limits.retry_backoff;
             let factor = 1 << self.transitions.failures.min(30);
             self.transitions.failures += 1;
+            assert!(self.transitions.retry.is_none(), "one pause at a time");
             self.transitions.retry = Some(Retry {
                 at: now.monotonic + first.saturating_mul(factor).min(longest),
                 versions: (attempt.end.query_set, attempt.end.identity),
@@ -251,6 +294,7 @@ impl Session {
             self.transitions.chunked += 1;
             let mut chunks = chunk::split(&text, chunk_bytes, &id);
             let last = chunks.pop().expect("a transition is not empty");
+            assert!(!chunks.is_empty(), "it did not fit into one");
             for chunk in chunks {
                 self.send(now, Kind::Chunk, chunk);
             }

@@ -75,6 +75,10 @@ impl Transaction {
     /// Begins at a snapshot. `now` becomes the creation time of inserted documents; `seed` makes their ids.
     pub fn begin(snapshot: Snapshot, now: Timestamp, seed: [u8; 32]) -> Self {
         let begun = now.max(snapshot.ts);
+        assert!(
+            begun >= snapshot.ts,
+            "documents are not older than their world"
+        );
         Self {
             catalog: snapshot.catalog.clone(),
             snapshot,
@@ -143,7 +147,10 @@ impl Transaction {
     /// The table of that name, as this transaction sees it.
     pub fn table(&mut self, name: &str) -> Option<Arc<Table>> {
         match self.catalog.table(name).cloned() {
-            Some(table) => Some(self.depend_on_table(table)),
+            Some(table) => {
+                assert_eq!(table.name, name, "the catalog is right about names");
+                Some(self.depend_on_table(table))
+            }
             None => {
                 self.reads
                     .insert(well_known::TABLES_BY_NAME, name_range(name));
@@ -157,7 +164,10 @@ impl Transaction {
         // Numbers are never reused and a table keeps its own, so an existing one needs no dependency on other
         // tables; an absent one depends on all of them.
         match self.catalog.table_by_number(number).cloned() {
-            Some(table) => Some(self.depend_on_table(table)),
+            Some(table) => {
+                assert_eq!(table.number, number, "the catalog is right about numbers");
+                Some(self.depend_on_table(table))
+            }
             None => {
                 self.reads
                     .insert(well_known::TABLES_BY_NAME, KeyRange::all());
@@ -181,6 +191,10 @@ impl Transaction {
         let Some(table) = self.table(table) else {
             return Vec::new();
         };
+        assert!(
+            self.catalog.describes(table.id),
+            "only configuration is in memory"
+        );
         self.reads.insert(table.by_id().id, KeyRange::all());
         self.catalog.configuration(table.id).cloned().collect()
     }
@@ -203,7 +217,16 @@ impl Transaction {
                 .insert(well_known::INDEXES_BY_TABLE, KeyRange::prefix(key));
             self.tables.push(table.clone());
         }
+        debug_assert!(self.depends_on_table(&table));
         table
+    }
+
+    /// Whether a change of the table's definition or indexes would be noticed.
+    fn depends_on_table(&self, table: &Table) -> bool {
+        let name = key::encode_key(&[Some(&Value::from(table.name.as_str()))]);
+        let id = key::encode_key(&[Some(&Value::Int64(table.id.0.into()))]);
+        self.reads.contains(well_known::TABLES_BY_NAME, &name)
+            && self.reads.contains(well_known::INDEXES_BY_TABLE, &id)
     }
 
     /// The table of that name; a user table that is not there is created.
@@ -221,18 +244,31 @@ impl Transaction {
         self.reads
             .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
         let (id, number) = self.catalog.next_user_table();
+        assert!(
+            self.catalog.table_by_id(id).is_none(),
+            "ids are never used again"
+        );
+        assert!(self.catalog.table_by_number(number).is_none());
         self.insert_system("_tables", catalog::table_document(id, number, name))?;
         for index in catalog::built_in_indexes(id, self.catalog.next_index(0)) {
             self.insert_system("_indexes", catalog::index_document(&index))?;
         }
-        Ok(self.table(name).expect("the table was just created"))
+        let table = self.table(name).expect("the table was just created");
+        assert_eq!((table.id, table.number), (id, number));
+        assert!(!table.is_system(), "system tables are not made by name");
+        Ok(table)
     }
 
     /// A fresh storage id for an index. The transaction then inserts its [`catalog::index_document`].
     pub fn allocate_index(&mut self) -> IndexId {
         self.reads
             .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
-        self.catalog.next_index(0)
+        let index = self.catalog.next_index(0);
+        assert!(
+            self.catalog.table_of_index(index).is_none(),
+            "ids are never used again"
+        );
+        index
     }
 
     /// Inserts a document into a system table.
@@ -257,6 +293,7 @@ impl Transaction {
         let table = self
             .table(table)
             .ok_or_else(|| Error::internal(format!("The system table {table} is missing.")))?;
+        assert!(table.is_system(), "user tables are written to by insert");
         self.insert_as(&table, id, document)
     }
 
@@ -279,6 +316,10 @@ impl Transaction {
             table: table.number,
             internal,
         };
+        assert!(
+            self.writes.get(table.id, internal).is_none(),
+            "a new document has a new id"
+        );
         for field in ["_id", "_creationTime"] {
             if document.contains_key(field) {
                 return Err(system_field(field));
@@ -286,7 +327,12 @@ impl Transaction {
         }
         document.insert("_id", Value::String(id.encode()))?;
         document.insert("_creationTime", Value::Float64(self.next_creation_time))?;
-        self.next_creation_time = self.next_creation_time.next_up();
+        let next = self.next_creation_time.next_up();
+        assert!(
+            next > self.next_creation_time,
+            "creation times tell the order of insertion"
+        );
+        self.next_creation_time = next;
         self.write(id, None, Some(document))?;
         Ok(id)
     }
@@ -312,6 +358,7 @@ impl Transaction {
                 _ => document.insert(field, present.clone())?,
             };
         }
+        debug_assert!(is_of(row, id), "the row is the document's");
         self.write(id, stored(row), Some(document))?;
         let table = self
             .catalog
@@ -322,6 +369,12 @@ impl Transaction {
             .writes
             .get(table, id.internal)
             .expect("the write is pending");
+        debug_assert!(
+            write
+                .before
+                .as_ref()
+                .is_none_or(|before| { before.document.get("_id") == row.document.get("_id") })
+        );
         Ok(write.after.clone().expect("the write was not a deletion"))
     }
 
@@ -330,6 +383,7 @@ impl Transaction {
     /// # Errors
     /// If a limit is exceeded.
     pub fn delete(&mut self, id: DocumentId, row: &Row) -> Result<()> {
+        debug_assert!(is_of(row, id), "the row is the document's");
         self.write(id, stored(row), None)
     }
 
@@ -342,7 +396,14 @@ impl Transaction {
         let table = self.table_by_number(id.table).ok_or_else(|| {
             Error::internal(format!("Document {id} was written without its table."))
         })?;
+        assert!(
+            before
+                .as_ref()
+                .is_none_or(|before| before.ts <= self.snapshot.ts),
+            "what is written over was seen in the snapshot"
+        );
         let size = after.as_ref().map_or(0, Object::size);
+        assert_eq!(size > 0, after.is_some(), "documents have some size");
         if let Some(document) = &after {
             if table.is_system() {
                 Value::Object(document.clone()).check_limits()?;
@@ -368,6 +429,7 @@ impl Transaction {
             Some(pending) => pending.before.clone(),
             None => before,
         };
+        debug_assert!(self.depends_on_table(&table), "writers know the indexes");
         // A document inserted and deleted again leaves no trace.
         let write =
             (before.is_some() || after.is_some()).then_some(DocumentWrite { before, after });
@@ -378,25 +440,54 @@ impl Transaction {
             write,
             catalog,
         });
+        self.check();
         Ok(())
+    }
+
+    /// What holds between any two steps.
+    fn check(&self) {
+        assert!(
+            self.writes.len() <= self.undo.len(),
+            "every write can be undone"
+        );
+        assert!(
+            !self.undo.is_empty() || Arc::ptr_eq(&self.catalog, &self.snapshot.catalog),
+            "without writes the catalog is the snapshot's"
+        );
+        assert!(
+            self.tables.is_empty() || !self.reads.is_empty(),
+            "looking up a table is reading"
+        );
+        debug_assert!(self.writes.iter().all(|(table, _, write)| {
+            let before = write.before.as_ref();
+            self.catalog.table_by_id(table).is_some()
+                && before.is_none_or(|before| before.ts <= self.snapshot.ts)
+        }));
     }
 
     /// A point to roll back to.
     pub fn savepoint(&self) -> Savepoint {
+        assert!(self.undo.len() >= self.writes.len());
         Savepoint(self.undo.len())
     }
 
     /// Undoes all writes since `savepoint`. What was read stays read: the decision to roll back may depend on it.
     pub fn rollback(&mut self, savepoint: Savepoint) {
+        assert!(
+            savepoint.0 <= self.undo.len(),
+            "the savepoint is this transaction's, and was not rolled back"
+        );
         while self.undo.len() > savepoint.0 {
             let undo = self.undo.pop().expect("the length was just checked");
             self.writes.set(&undo.table, undo.id, undo.write);
             self.catalog = undo.catalog;
         }
+        self.check();
     }
 
     /// Ends the transaction: the read set alone if it wrote nothing, or the request to commit.
     pub fn finish(self) -> Finished {
+        self.check();
         let reads = self.reads;
         if self.writes.is_empty() {
             return Finished::ReadOnly(reads);
@@ -407,11 +498,19 @@ impl Transaction {
             .iter()
             .map(|(table, id, write)| {
                 let definition = catalog.table_by_id(table).expect("written tables exist");
-                let index_updates = definition
+                let index_updates: Vec<_> = definition
                     .indexes
                     .iter()
                     .flat_map(|index| index_updates(index, write))
                     .collect();
+                assert!(
+                    index_updates.len() <= 2 * definition.indexes.len(),
+                    "an index loses one key and gains one"
+                );
+                assert!(
+                    write.after.is_none() || !index_updates.is_empty(),
+                    "every document can be found by its id"
+                );
                 PreparedWrite {
                     table,
                     id,
@@ -452,7 +551,12 @@ fn index_updates(
         .as_ref()
         .map(|stored| index.key(&stored.document));
     let new = write.after.as_ref().map(|document| index.key(document));
+    assert!(
+        old.is_some() || new.is_some(),
+        "a write has a before or an after"
+    );
     let old = old.filter(|old| new.as_ref() != Some(old));
+    debug_assert!(old.as_ref().is_none_or(|old| Some(old) != new.as_ref()));
     let index = index.id;
     let update = move |key, live| IndexUpdate { index, key, live };
     let ended = old.map(move |key| update(key, false));
@@ -463,6 +567,11 @@ fn index_updates(
 /// Where `_tables.by_name` has the definition of a table, if there is one.
 fn name_range(name: &str) -> KeyRange {
     KeyRange::prefix(key::encode_key(&[Some(&Value::from(name))]))
+}
+
+/// Whether the row is a revision of that document.
+fn is_of(row: &Row, id: DocumentId) -> bool {
+    row.document.get("_id") == Some(&Value::String(id.encode()))
 }
 
 fn stored(row: &Row) -> Option<Stored> {
@@ -509,6 +618,7 @@ impl IdGenerator {
             .chain_update(self.count.to_le_bytes())
             .finalize();
         self.count += 1;
+        assert!(self.count > 0, "no hash is used twice");
         let mut random = [0; 10];
         random.copy_from_slice(&hash[..10]);
         InternalId::generate(self.millis, random)

@@ -15,7 +15,9 @@ impl ReadSet {
     /// Adds a range.
     pub fn insert(&mut self, index: IndexId, range: KeyRange) {
         if !range.is_empty() {
-            self.indexes.entry(index).or_default().insert(range);
+            let set = self.indexes.entry(index).or_default();
+            set.insert(range);
+            assert!(!set.ranges.is_empty(), "what was read is recorded");
         }
     }
 
@@ -24,6 +26,7 @@ impl ReadSet {
         for (index, range) in other.ranges() {
             self.insert(index, range);
         }
+        assert!(!self.is_empty() || other.is_empty());
     }
 
     /// Whether a write of `key` would change what was read.
@@ -91,6 +94,7 @@ impl RangeSet {
                 .as_ref()
                 .is_none_or(|before_end| *before_end >= start)
         {
+            assert!(*before <= start, "it begins before");
             start = before.clone();
             end = later(end, before_end.clone());
             self.ranges.remove(&start);
@@ -102,13 +106,23 @@ impl RangeSet {
             && end.as_ref().is_none_or(|end| next <= end)
         {
             let next = next.clone();
+            assert!(next >= start, "it begins inside");
             end = later(end, next_end.clone());
             self.ranges.remove(&next);
         }
-        self.ranges.insert(start, end);
+        assert!(
+            end.as_ref().is_none_or(|end| start < *end),
+            "no range is empty"
+        );
+        let same = self.ranges.insert(start, end);
+        assert!(same.is_none(), "ranges are disjoint");
     }
 
     fn contains(&self, key: &[u8]) -> bool {
+        debug_assert!(
+            !self.ranges.is_empty(),
+            "indexes without ranges are not kept"
+        );
         self.ranges
             .range::<[u8], _>((Bound::Unbounded, Bound::Included(key)))
             .next_back()
@@ -118,7 +132,9 @@ impl RangeSet {
 
 /// The later of two ends, where `None` is the end of everything.
 fn later(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
-    Some(a?.max(b?))
+    let (a, b) = (a?, b?);
+    assert!(!a.is_empty() && !b.is_empty(), "ranges are not empty");
+    Some(a.max(b))
 }
 
 #[cfg(test)]

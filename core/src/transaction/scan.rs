@@ -89,6 +89,12 @@ impl Scan {
     /// When a read limit of the transaction is exceeded.
     pub fn next(&mut self, tx: &mut Transaction) -> Result<ScanStep> {
         loop {
+            debug_assert!(
+                self.fetched
+                    .front()
+                    .is_none_or(|(key, _)| self.rest.contains(key)),
+                "rows wait inside of the rest"
+            );
             let own = tx.writes.first_entry(self.index, &self.rest, self.order);
             if self.fetched.is_empty() && !self.exhausted {
                 return Ok(ScanStep::Read(IndexRead {
@@ -155,7 +161,24 @@ impl Scan {
     /// # Errors
     /// If a stored document is damaged.
     pub fn supply(&mut self, page: IndexPage) -> Result<()> {
-        debug_assert!(self.fetched.is_empty() && !self.exhausted);
+        assert!(
+            self.fetched.is_empty() && !self.exhausted,
+            "a page was asked for"
+        );
+        assert!(
+            !self.unfetched.is_empty(),
+            "there is nothing to ask for in an empty range"
+        );
+        debug_assert!(
+            page.rows
+                .iter()
+                .all(|row| self.unfetched.contains(&row.key)),
+            "storage gives what was asked for"
+        );
+        debug_assert!(page.rows.is_sorted_by(|a, b| match self.order {
+            Order::Ascending => a.key < b.key,
+            Order::Descending => a.key > b.key,
+        }));
         self.exhausted = page.exhausted;
         if let Some(last) = page.rows.last() {
             match self.order {
@@ -180,12 +203,13 @@ impl Scan {
             ));
         }
         self.page_rows = (self.page_rows * 2).min(PAGE_ROWS_MAX);
+        assert!(self.page_rows > 0 && self.page_rows <= PAGE_ROWS_MAX);
         Ok(())
     }
 
     /// Records the range up to and including `key` as read, and leaves the rest.
     fn advance(&mut self, tx: &mut Transaction, key: &[u8]) {
-        debug_assert!(self.rest.contains(key));
+        assert!(self.rest.contains(key), "nothing is handed out twice");
         let consumed = match self.order {
             Order::Ascending => {
                 let next = successor(key);
@@ -199,6 +223,8 @@ impl Scan {
                 end: self.rest.end.replace(key.to_vec()),
             },
         };
+        assert!(consumed.contains(key), "a row that is seen is depended on");
+        assert!(!self.rest.contains(key), "it is handed out once");
         tx.reads.insert(self.index, consumed);
     }
 }
@@ -208,6 +234,7 @@ pub fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = Vec::with_capacity(key.len() + 1);
     next.extend_from_slice(key);
     next.push(0);
+    debug_assert!(next.as_slice() > key);
     next
 }
 

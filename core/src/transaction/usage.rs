@@ -32,6 +32,7 @@ impl Usage {
     pub(super) fn count_read(&mut self, bytes: usize) -> Result<()> {
         self.documents_read += 1;
         self.bytes_read += bytes;
+        assert!(self.bytes_read >= bytes, "counts do not wrap");
         check(
             "TooManyDocumentsRead",
             "documents read",
@@ -54,6 +55,7 @@ impl Usage {
     /// Code `TooManyReads`.
     pub fn count_range(&mut self) -> Result<()> {
         self.ranges_read += 1;
+        assert!(self.ranges_read > 0, "counts do not wrap");
         check(
             "TooManyReads",
             "index ranges read",
@@ -66,6 +68,7 @@ impl Usage {
     pub(super) fn count_write(&mut self, bytes: usize) -> Result<()> {
         self.documents_written += 1;
         self.bytes_written += bytes;
+        assert!(self.bytes_written >= bytes, "counts do not wrap");
         check(
             "TooManyWrites",
             "documents written",
@@ -88,6 +91,7 @@ const READ_HINT: &str =
 const WRITE_HINT: &str = "Split the work over several mutations.";
 
 fn check(code: &'static str, what: &str, used: usize, limit: usize, hint: &str) -> Result<()> {
+    assert!(limit > 0 && !hint.is_empty(), "there is a way to obey");
     if used <= limit {
         return Ok(());
     }

@@ -40,7 +40,9 @@ pub struct WriteSet {
 impl WriteSet {
     /// The pending write of a document.
     pub fn get(&self, table: TableId, id: InternalId) -> Option<&DocumentWrite> {
-        self.documents.get(&(table, id))
+        let write = self.documents.get(&(table, id));
+        debug_assert!(write.is_none_or(|write| write.before.is_some() || write.after.is_some()));
+        write
     }
 
     /// All pending writes.
@@ -68,6 +70,12 @@ impl WriteSet {
         id: InternalId,
         write: Option<DocumentWrite>,
     ) -> Option<DocumentWrite> {
+        assert!(
+            write
+                .as_ref()
+                .is_none_or(|write| write.before.is_some() || write.after.is_some()),
+            "a write has a before or an after"
+        );
         let old = self.documents.remove(&(table.id, id));
         for index in &table.indexes {
             let overlay = self.overlay.entry(index.id).or_default();
@@ -82,15 +90,21 @@ impl WriteSet {
             }
             if let Some(write) = &write {
                 if let Some(before) = &write.before {
-                    overlay.insert(index.key(&before.document), None);
+                    let hidden = overlay.insert(index.key(&before.document), None);
+                    assert!(hidden.is_none(), "a key belongs to one document");
                 }
                 if let Some(after) = &write.after {
-                    overlay.insert(index.key(after), Some(after.clone()));
+                    let hidden = overlay.insert(index.key(after), Some(after.clone()));
+                    assert!(
+                        hidden.is_none_or(|content| content.is_none()),
+                        "a key belongs to one document"
+                    );
                 }
             }
         }
         if let Some(write) = write {
-            self.documents.insert((table.id, id), write);
+            let twice = self.documents.insert((table.id, id), write);
+            assert!(twice.is_none(), "the old write was taken out");
         }
         old
     }
@@ -117,6 +131,7 @@ impl WriteSet {
             Order::Ascending => entries.next(),
             Order::Descending => entries.next_back(),
         }?;
+        debug_assert!(range.contains(key));
         Some((key, content.as_ref()))
     }
 }

@@ -180,9 +180,11 @@ where
     async fn converse(mut self) -> Option<(T, Outbound)> {
         while !self.session.is_closed() {
             self.set_alarm();
+            assert!(self.alarm.is_some(), "silence is noticed");
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Done(Done::Other(input)) => self.handle(input),
                 Event::Done(Done::Query(query_id, redacted, result)) => {
+                    assert!(self.running_queries > 0, "a query that ends was running");
                     self.running_queries -= 1;
                     let result = result.map(|query| self.hold(query_id, query, redacted));
                     self.handle(Input::QueryDone { query_id, result });
@@ -247,6 +249,11 @@ where
                 .sleep(at.saturating_sub(self.runtime.monotonic()));
             self.alarm = Some(Alarm { at, sleep });
         }
+        let alarm = self.alarm.as_ref();
+        assert!(
+            alarm.is_some_and(|alarm| alarm.at <= at),
+            "the alarm rings in time"
+        );
     }
 
     /// Feeds the session, and does what it wants done.
@@ -262,6 +269,14 @@ where
         if self.running_queries == 0 {
             self.snapshot = None;
         }
+        assert!(
+            self.running_queries <= Limits::default().running_queries,
+            "queries at once are bounded"
+        );
+        assert!(
+            self.running_queries <= self.running.len(),
+            "what runs is waited for"
+        );
     }
 
     /// Does one thing that the session wants done. Gives the answer if there is one at once.
@@ -273,6 +288,7 @@ where
             Effect::BeginTransition => return Some(self.begin_transition()),
             Effect::RunQuery(run) => return self.run_query(run),
             Effect::Unsubscribe(query_id) => {
+                assert_eq!(self.running_queries, 0, "no one is told twice");
                 self.held.remove(&query_id);
             }
             Effect::Authenticate(credential) => {
@@ -309,6 +325,7 @@ where
     /// once the snapshot is read, all marks of commits up to it are there to be seen; marks of later commits, which
     /// may be there too, are told apart by their timestamp.
     fn begin_transition(&mut self) -> Input {
+        assert_eq!(self.running_queries, 0, "one transition at a time");
         let snapshot = self.backend.database().snapshot();
         let ts = snapshot.ts;
         // What does not hold is let go: the session has it run again.
@@ -317,7 +334,9 @@ where
             .extract_if(.., |_, held| !held.query.is_valid_at(ts))
             .map(|(query_id, _)| query_id)
             .collect();
-        self.snapshot = Some(snapshot);
+        debug_assert!(self.held.values().all(|held| held.query.is_valid_at(ts)));
+        let before = self.snapshot.replace(snapshot);
+        assert!(before.is_none_or(|before| before.ts <= ts), "time goes on");
         Input::TransitionBegun { ts, invalidated }
     }
 
@@ -332,6 +351,10 @@ where
             }
         };
         self.running_queries += 1;
+        assert!(
+            self.snapshot.is_some(),
+            "queries run at the snapshot of the transition"
+        );
         let backend = self.backend.clone();
         let redacted = backend.hides_from(&run.identity);
         let query = async move {
@@ -355,6 +378,7 @@ where
         });
         query.subscription.watch(&watcher);
         let outcome = query.outcome(redacted).clone();
+        assert!(self.snapshot.is_some(), "results belong to a transition");
         let held = Held {
             query,
             _watcher: watcher,

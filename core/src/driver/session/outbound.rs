@@ -41,6 +41,7 @@ impl Outbound {
             let Some(message) = self.queue.pop_front() else {
                 break;
             };
+            assert!(self.unflushed_bytes < FLUSH_BYTES, "memory is bounded");
             if let Outgoing::Text(text) = &message {
                 self.unflushed_bytes += text.len();
                 self.unflushed_texts += 1;
@@ -51,6 +52,7 @@ impl Outbound {
         if !self.is_unflushed {
             return Poll::Pending;
         }
+        assert!(self.unflushed_texts == 0 || self.is_unflushed);
         ready!(socket.poll_flush_unpin(cx))?;
         self.unflushed_bytes = 0;
         self.is_unflushed = false;
