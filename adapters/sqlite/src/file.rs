@@ -3,34 +3,56 @@
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use concave_core::{Error, ErrorClass, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::files::{Files, SystemFiles, sync_folder};
 use crate::inspect;
 use crate::layout::{self, LAYOUT};
 use crate::options::Synchronous;
 
-/// Page cache of the writing connection: random index keys should find their pages in memory.
-const WRITER_CACHE_KIB: i64 = 64 << 10;
-/// Page cache of each reading connection. What it misses, the operating system's cache mostly has.
-const READER_CACHE_KIB: i64 = 8 << 10;
-/// The write-ahead log is moved into the file when it has so many pages (16 MiB). Keys in random order touch the same
-/// pages again and again: with more pages per move fewer are written in all, but each move holds up writes longer.
-const WAL_PAGES_MAX: i64 = 4_096;
-/// After a burst the write-ahead log is cut back to this.
-const WAL_BYTES_KEPT: i64 = 64 << 20;
 /// How long a connection waits for a lock that SQLite holds for moments, as when a log is recovered.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sizes, which a simulation makes small so that everything happens early.
+#[derive(Clone, Debug)]
+pub struct Sizes {
+    /// Page cache of the writing connection: random index keys should find their pages in memory.
+    pub writer_cache_kib: i64,
+    /// Page cache of each reading connection. What it misses, the operating system's cache mostly has.
+    pub reader_cache_kib: i64,
+    /// The write-ahead log is moved into the file when it has so many pages (16 MiB). Keys in random order touch the
+    /// same pages again and again: with more pages per move fewer are written in all, but each move holds up writes
+    /// longer.
+    pub wal_pages_max: i64,
+    /// After a burst the write-ahead log is cut back to this.
+    pub wal_bytes_kept: i64,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            writer_cache_kib: 64 << 10,
+            reader_cache_kib: 8 << 10,
+            wal_pages_max: 4_096,
+            wal_bytes_kept: 64 << 20,
+        }
+    }
+}
 
 /// The file of one database and who may use it. Its lock is held until this is dropped, or the process ends.
 #[derive(Debug)]
 pub(crate) struct DatabaseFile {
+    files: Arc<dyn Files>,
     path: PathBuf,
     synchronous: Synchronous,
-    _lock: File,
+    sizes: Sizes,
+    /// `None` in a simulation, which has no other servers.
+    _lock: Option<File>,
 }
 
 impl DatabaseFile {
@@ -39,23 +61,48 @@ impl DatabaseFile {
     pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Self> {
         let path = canonical(path)?;
         let lock = lock(&path)?;
-        let file = Self {
+        Self {
+            files: Arc::new(SystemFiles),
             path,
             synchronous,
-            _lock: lock,
-        };
-        if !file.exists(&file.path)? {
-            file.create()?;
+            sizes: Sizes::default(),
+            _lock: Some(lock),
         }
-        file.check()?;
-        let mut connection = file.writer().map_err(|error| file.sqlite_error(&error))?;
-        layout::migrate(&mut connection).map_err(|error| file.sqlite_error(&error))?;
-        Ok(file)
+        .prepare()
+    }
+
+    /// Like [`Self::open`], on files that nobody else can reach.
+    #[cfg(feature = "testing")]
+    pub(crate) fn open_on(
+        files: Arc<dyn Files>,
+        path: &Path,
+        synchronous: Synchronous,
+        sizes: Sizes,
+    ) -> Result<Self> {
+        Self {
+            files,
+            path: path.to_owned(),
+            synchronous,
+            sizes,
+            _lock: None,
+        }
+        .prepare()
+    }
+
+    fn prepare(self) -> Result<Self> {
+        if !self.exists(&self.path)? {
+            self.create()?;
+        }
+        self.check()?;
+        let mut connection = self.writer().map_err(|error| self.sqlite_error(&error))?;
+        layout::migrate(&mut connection).map_err(|error| self.sqlite_error(&error))?;
+        drop(connection);
+        Ok(self)
     }
 
     /// A connection that may write.
     pub(crate) fn writer(&self) -> rusqlite::Result<Connection> {
-        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = self.connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // A copy made by SQLite's own tools comes in another mode.
         connection.pragma_update(None, "journal_mode", "wal")?;
         let synchronous = match self.synchronous {
@@ -63,16 +110,16 @@ impl DatabaseFile {
             Synchronous::Normal => "normal",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
-        connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
-        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "wal_autocheckpoint", self.sizes.wal_pages_max)?;
+        connection.pragma_update(None, "journal_size_limit", self.sizes.wal_bytes_kept)?;
+        connection.pragma_update(None, "cache_size", -self.sizes.writer_cache_kib)?;
         Ok(connection)
     }
 
     /// A connection that only reads.
     pub(crate) fn reader(&self) -> rusqlite::Result<Connection> {
-        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+        let connection = self.connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.pragma_update(None, "cache_size", -self.sizes.reader_cache_kib)?;
         Ok(connection)
     }
 
@@ -86,7 +133,7 @@ impl DatabaseFile {
         }
         let new = with_suffix(&self.path, ".new");
         for left_over in [new.clone(), with_suffix(&new, "-journal")] {
-            match fs::remove_file(&left_over) {
+            match self.files.remove(&left_over) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(unavailable(&left_over, &error));
                 }
@@ -95,27 +142,26 @@ impl DatabaseFile {
         }
         let fill = || -> rusqlite::Result<()> {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-            let mut connection = open(&new, flags)?;
+            let mut connection = self.connect(&new, flags)?;
             layout::migrate(&mut connection)
         };
         fill().map_err(|error| self.sqlite_error(&error))?;
-        let place = || -> std::io::Result<()> {
-            File::open(&new)?.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            sync_folder(self.path.parent().unwrap_or(Path::new("/")))
-        };
-        place().map_err(|error| unavailable(&self.path, &error))
+        self.files
+            .place(&new, &self.path)
+            .map_err(|error| unavailable(&self.path, &error))
     }
 
     /// Refuses a file that is not a whole database of ours. Changes nothing in it.
     fn check(&self) -> Result<()> {
-        let damage = inspect::damage_in_header(&self.path)
+        let damage = inspect::damage_in_header(&*self.files, &self.path)
             .map_err(|error| unavailable(&self.path, &error))?;
         if let Some(damage) = damage {
             return Err(self.damaged(&damage));
         }
         let on_error = |error: rusqlite::Error| self.sqlite_error(&error);
-        let connection = open(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(on_error)?;
+        let connection = self
+            .connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(on_error)?;
         // Closing the only connection would move the write-ahead log into the file.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -128,7 +174,7 @@ impl DatabaseFile {
         };
         let (pages, page_bytes) = (number("page_count")?, number("page_size")?);
         let wal = with_suffix(&self.path, "-wal");
-        let missing = inspect::pages_missing(&self.path, &wal, pages, page_bytes)
+        let missing = inspect::pages_missing(&*self.files, &self.path, &wal, pages, page_bytes)
             .map_err(|error| unavailable(&self.path, &error))?;
         if missing > 0 {
             return Err(self.damaged(&format!(
@@ -164,7 +210,20 @@ impl DatabaseFile {
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
-        path.try_exists().map_err(|error| unavailable(path, &error))
+        self.files
+            .exists(path)
+            .map_err(|error| unavailable(path, &error))
+    }
+
+    fn connect(&self, path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match self.files.vfs() {
+            None => Connection::open_with_flags(path, flags)?,
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        };
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
     }
 
     /// The error for a database that must not be used.
@@ -188,13 +247,6 @@ impl DatabaseFile {
             _ => unavailable(&self.path, error),
         }
     }
-}
-
-fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(32);
-    Ok(connection)
 }
 
 /// Takes the lock that only one server can hold. The operating system releases it when the process ends, however.
@@ -251,10 +303,6 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
         _ => {}
     }
     parent.map_or(Ok(()), sync_folder)
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

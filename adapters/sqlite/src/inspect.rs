@@ -3,9 +3,10 @@
 //! Offsets are those of the SQLite file format (sqlite.org/fileformat2.html).
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::files::Files;
 
 /// Bytes of the database header.
 const HEADER_BYTES: usize = 100;
@@ -14,9 +15,10 @@ const WAL_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 
 /// What is wrong with the head of a database file, if anything.
-pub(crate) fn damage_in_header(path: &Path) -> io::Result<Option<String>> {
+pub(crate) fn damage_in_header(files: &dyn Files, path: &Path) -> io::Result<Option<String>> {
     let mut header = Vec::new();
-    File::open(path)?
+    files
+        .open(path)?
         .take(HEADER_BYTES as u64)
         .read_to_end(&mut header)?;
     Ok(if header.is_empty() {
@@ -46,17 +48,18 @@ fn page_bytes(header: &[u8]) -> u64 {
 /// Recovery after a crash may find a file that is shorter than the database, with the rest in the log; only pages
 /// that are in neither are lost.
 pub(crate) fn pages_missing(
+    files: &dyn Files,
     path: &Path,
     wal: &Path,
     pages: u64,
     page_bytes: u64,
 ) -> io::Result<u64> {
-    let held = std::fs::metadata(path)?.len() / page_bytes;
+    let held = files.open(path)?.seek(SeekFrom::End(0))? / page_bytes;
     if held >= pages {
         return Ok(0);
     }
-    let logged = match File::open(wal) {
-        Ok(file) => pages_in_wal(BufReader::new(file), page_bytes)?,
+    let logged = match files.open(wal) {
+        Ok(file) => pages_in_wal(file, page_bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
         Err(error) => return Err(error),
     };

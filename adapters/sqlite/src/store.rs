@@ -51,28 +51,44 @@ impl SqlitePersistence {
                 format!("{} readers are not 1 to {READERS_MAX}", options.readers),
             ));
         }
-        let file = Arc::new(DatabaseFile::open(&options.path, options.synchronous)?);
-        let log_unread = Arc::new(AtomicBool::new(false));
-        let writer = Writer::open(Arc::clone(&file), Arc::clone(&log_unread))?;
-        let connections = (0..options.readers)
-            .map(|_| file.reader())
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map_err(|error| file.sqlite_error(&error))?;
+        let file = DatabaseFile::open(&options.path, options.synchronous)?;
+        let parts = Parts::open(file, options.readers)?;
         let no_thread = |error: std::io::Error| {
             Error::operational(format!("threads of the database do not start: {error}"))
         };
         Ok(Arc::new(Self {
-            readers: Workers::start("sqlite-read", Duty::Read, connections, READS_WAITING_MAX)
+            readers: Workers::start("sqlite-read", Duty::Read, parts.readers, READS_WAITING_MAX)
                 .map_err(no_thread)?,
             writer: Workers::start(
                 "sqlite-write",
                 Duty::Write,
-                vec![writer],
+                vec![parts.writer],
                 WRITES_WAITING_MAX,
             )
             .map_err(no_thread)?,
-            log_unread,
-            _file: file,
+            log_unread: parts.log_unread,
+            _file: parts.file,
+        }))
+    }
+
+    /// Opens the database on other files than the operating system's, without threads: every request is worked on by
+    /// the thread that polls its future, from the first time that it does. There is no lock.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    #[cfg(feature = "testing")]
+    pub fn open_on(
+        files: Arc<dyn crate::files::Files>,
+        options: SqliteOptions,
+        sizes: crate::file::Sizes,
+    ) -> Result<Arc<Self>> {
+        let file = DatabaseFile::open_on(files, &options.path, options.synchronous, sizes)?;
+        let parts = Parts::open(file, options.readers)?;
+        Ok(Arc::new(Self {
+            readers: Workers::inline(Duty::Read, parts.readers),
+            writer: Workers::inline(Duty::Write, vec![parts.writer]),
+            log_unread: parts.log_unread,
+            _file: parts.file,
         }))
     }
 
@@ -87,6 +103,32 @@ impl SqlitePersistence {
         } else {
             self.readers.submit(|connection| read(connection))
         }
+    }
+}
+
+/// What the store is made of, before anybody works with it. Dropped in this order: see [`SqlitePersistence`].
+struct Parts {
+    readers: Vec<Connection>,
+    writer: Writer,
+    log_unread: Arc<AtomicBool>,
+    file: Arc<DatabaseFile>,
+}
+
+impl Parts {
+    fn open(file: DatabaseFile, readers: usize) -> Result<Self> {
+        let file = Arc::new(file);
+        let log_unread = Arc::new(AtomicBool::new(false));
+        let writer = Writer::open(Arc::clone(&file), Arc::clone(&log_unread))?;
+        let readers = (0..readers)
+            .map(|_| file.reader())
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .map_err(|error| file.sqlite_error(&error))?;
+        Ok(Self {
+            readers,
+            writer,
+            log_unread,
+            file,
+        })
     }
 }
 

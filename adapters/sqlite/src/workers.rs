@@ -1,4 +1,6 @@
 //! Threads that each own a piece of state and work off one bounded queue.
+//!
+//! With the feature `testing`, a pool without threads stands in for them: see [`Inline`].
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -9,6 +11,9 @@ use concave_core::persistence::PersistenceError;
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+
+#[cfg(feature = "testing")]
+use crate::inline::Inline;
 
 type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
 
@@ -27,6 +32,9 @@ pub(crate) struct Workers<S> {
     /// `None` once the pool is being dropped.
     queue: Option<SyncSender<Job<S>>>,
     threads: Vec<JoinHandle<()>>,
+    /// Does the work in place of the threads.
+    #[cfg(feature = "testing")]
+    inline: Option<Arc<Inline<S>>>,
 }
 
 impl<S: Send + 'static> Workers<S> {
@@ -43,6 +51,8 @@ impl<S: Send + 'static> Workers<S> {
             duty,
             queue: Some(sender),
             threads: Vec::new(),
+            #[cfg(feature = "testing")]
+            inline: None,
         };
         for state in states {
             let receiver = Arc::clone(&receiver);
@@ -54,11 +64,27 @@ impl<S: Send + 'static> Workers<S> {
         Ok(workers)
     }
 
+    /// A pool without threads, for simulations: work is done on the thread that polls its future, when it polls it
+    /// first, as long as one of the states is free.
+    #[cfg(feature = "testing")]
+    pub(crate) fn inline(duty: Duty, states: Vec<S>) -> Self {
+        Self {
+            duty,
+            queue: None,
+            threads: Vec::new(),
+            inline: Some(Arc::new(Inline::new(states))),
+        }
+    }
+
     /// Queues `work` at once; the future is its answer.
     pub(crate) fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut S) -> Result<T, PersistenceError> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, PersistenceError>> {
+        #[cfg(feature = "testing")]
+        if let Some(inline) = &self.inline {
+            return Arc::clone(inline).run(work).boxed();
+        }
         let duty = self.duty;
         let (reply, answer) = oneshot::channel();
         let job: Job<S> = Box::new(move |state| {
