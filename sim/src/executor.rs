@@ -9,7 +9,9 @@
 //! dropping them may wake others.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -70,6 +72,8 @@ struct Task {
 struct Trace {
     hash: Sha256,
     tail: std::collections::VecDeque<String>,
+    /// Is given everything in full.
+    sink: Option<Box<dyn Write + Send>>,
 }
 
 /// A world came to a stop: no task can run and no timer is set, or time is up.
@@ -137,6 +141,11 @@ impl Executor {
     pub fn trace_hash(&self) -> String {
         let hash = self.shared.lock().trace.hash.clone().finalize();
         hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// From now on everything that happens is written to `sink`, a line each.
+    pub fn write_trace(&self, sink: Box<dyn Write + Send>) {
+        self.shared.lock().trace.sink = Some(sink);
     }
 
     /// The last things that happened.
@@ -339,14 +348,22 @@ impl Trace {
     fn step(&mut self, now: Duration, task: u64) {
         self.hash.update(now.as_nanos().to_le_bytes());
         self.hash.update(task.to_le_bytes());
+        self.write(format_args!("{now:?} task {task}"));
     }
 
     fn line(&mut self, line: String) {
         self.hash.update(line.as_bytes());
+        self.write(format_args!("{line}"));
         if self.tail.len() == TRACE_TAIL {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
+    }
+
+    fn write(&mut self, line: fmt::Arguments<'_>) {
+        if let Some(sink) = &mut self.sink {
+            writeln!(sink, "{line}").expect("the trace can be written");
+        }
     }
 }
 

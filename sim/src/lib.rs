@@ -18,6 +18,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod campaign;
 pub mod disk;
 pub mod executor;
 pub mod history;
@@ -26,5 +27,6 @@ pub mod oracle;
 pub mod report;
 pub mod server;
 pub mod settings;
+pub mod shrink;
 pub mod workload;
 pub mod world;

@@ -4,6 +4,8 @@
 //! altogether and gives the others very different rates, since a uniform mix of everything seldom gets deep into
 //! anything.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -31,6 +33,63 @@ pub struct Settings {
     pub faults: Vec<(Fault, f64)>,
     /// Mean time between crashes of the server and between jumps of its clock.
     pub disturbance: Duration,
+    /// What was changed of the drawn settings.
+    pub restrictions: Vec<Restriction>,
+}
+
+/// Something less than was drawn: how a failing world is made smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restriction {
+    /// So many clients.
+    Clients(usize),
+    /// So many operations of each client.
+    Operations(usize),
+    /// Distinct values of the indexed field.
+    Keys(i64),
+    /// Without this operation.
+    WithoutOperation(Operation),
+    /// Without this fault.
+    WithoutFault(Fault),
+}
+
+impl fmt::Display for Restriction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Restriction::Clients(clients) => write!(f, "clients={clients}"),
+            Restriction::Operations(operations) => write!(f, "operations={operations}"),
+            Restriction::Keys(keys) => write!(f, "keys={keys}"),
+            Restriction::WithoutOperation(operation) => write!(f, "-{operation:?}"),
+            Restriction::WithoutFault(fault) => write!(f, "-{fault:?}"),
+        }
+    }
+}
+
+impl FromStr for Restriction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown =
+            || format!("{text:?} is no restriction: try clients=1, operations=5, keys=2 or -Crash");
+        if let Some(name) = text.strip_prefix('-') {
+            let is_named = |candidate: &dyn fmt::Debug| format!("{candidate:?}") == name;
+            let operation = Operation::ALL
+                .into_iter()
+                .find(|operation| is_named(operation));
+            let fault = Fault::ALL.into_iter().find(|fault| is_named(fault));
+            return operation
+                .map(Restriction::WithoutOperation)
+                .or(fault.map(Restriction::WithoutFault))
+                .ok_or_else(unknown);
+        }
+        let (name, value) = text.split_once('=').ok_or_else(unknown)?;
+        let value: u32 = value.parse().map_err(|_| unknown())?;
+        match name {
+            "clients" => Ok(Restriction::Clients(value as usize)),
+            "operations" => Ok(Restriction::Operations(value as usize)),
+            "keys" => Ok(Restriction::Keys(value.max(1).into())),
+            _ => Err(unknown()),
+        }
+    }
 }
 
 impl Settings {
@@ -66,7 +125,61 @@ impl Settings {
             network_latency: Duration::from_micros(rng.u64(10..20_000)),
             faults,
             disturbance: Duration::from_millis(8 << rng.u32(..7)),
+            restrictions: Vec::new(),
         }
+    }
+
+    /// The same world with less in it.
+    pub fn restrict(mut self, restriction: Restriction) -> Self {
+        match restriction {
+            Restriction::Clients(clients) => self.clients = clients,
+            Restriction::Operations(operations) => self.operations = operations,
+            Restriction::Keys(keys) => self.keys = keys,
+            Restriction::WithoutOperation(operation) => {
+                let weights = self.weights.iter_mut();
+                weights
+                    .filter(|(candidate, _)| *candidate == operation)
+                    .for_each(|(_, weight)| *weight = 0);
+            }
+            Restriction::WithoutFault(fault) => {
+                let faults = self.faults.iter_mut();
+                faults
+                    .filter(|(candidate, _)| *candidate == fault)
+                    .for_each(|(_, chance)| *chance = 0.0);
+            }
+        }
+        let kind = std::mem::discriminant(&restriction);
+        let is_number = matches!(
+            restriction,
+            Restriction::Clients(_) | Restriction::Operations(_) | Restriction::Keys(_)
+        );
+        self.restrictions
+            .retain(|old| !is_number || std::mem::discriminant(old) != kind);
+        self.restrictions.push(restriction);
+        self
+    }
+
+    /// The settings that `SIM_SEED` and `SIM_WITH` name in a report: the world of a seed, restricted.
+    ///
+    /// # Errors
+    /// If a restriction is not understood.
+    pub fn replay(seed: u64, restrictions: &str) -> Result<Self, String> {
+        let words = restrictions.split(',').map(str::trim);
+        words
+            .filter(|word| !word.is_empty())
+            .try_fold(Self::draw(seed), |settings, word| {
+                Ok(settings.restrict(word.parse()?))
+            })
+    }
+
+    /// The restrictions, as [`Self::replay`] reads them.
+    pub fn restrictions_text(&self) -> String {
+        let words: Vec<_> = self
+            .restrictions
+            .iter()
+            .map(Restriction::to_string)
+            .collect();
+        words.join(",")
     }
 
     /// The chance of a fault.
@@ -91,5 +204,30 @@ impl Settings {
             }
         }
         unreachable!("the ticket is below the sum of the weights")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restrictions_are_read_as_they_are_written() {
+        let settings = Settings::draw(1)
+            .restrict(Restriction::Clients(4))
+            .restrict(Restriction::Clients(2))
+            .restrict(Restriction::Operations(7))
+            .restrict(Restriction::Keys(1))
+            .restrict(Restriction::WithoutFault(Fault::Crash))
+            .restrict(Restriction::WithoutOperation(Operation::Append));
+        let text = settings.restrictions_text();
+        assert_eq!(text, "clients=2,operations=7,keys=1,-Crash,-Append");
+        let again = Settings::replay(1, &text).unwrap();
+        assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+        assert_eq!((again.clients, again.operations, again.keys), (2, 7, 1));
+        assert_eq!(again.chance(Fault::Crash), 0.0);
+        for wrong in ["clients", "clients=x", "-Crush", "size=3"] {
+            assert!(Settings::replay(1, wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -6,9 +6,11 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use concave_core::runtime::Runtime;
@@ -68,10 +70,14 @@ impl fmt::Display for Failure {
         for line in &self.trace_tail {
             writeln!(f, "  {line}")?;
         }
+        let what = self.what.lines().next().unwrap_or_default();
+        let mut with = self.settings.restrictions_text();
+        if !with.is_empty() {
+            with = format!("SIM_WITH={with} ");
+        }
         write!(
             f,
-            "\nseed {seed}: {}\nreplay: SIM_SEED={seed} cargo test -p sim --test seeds",
-            self.what.lines().next().unwrap_or_default()
+            "\nseed {seed}: {what}\nreplay: SIM_SEED={seed} {with}cargo test -p sim --test seeds"
         )
     }
 }
@@ -81,9 +87,33 @@ impl fmt::Display for Failure {
 /// # Errors
 /// If anything was wrong: a wrong answer, a lost write, a panic in the core, no end.
 pub fn run(seed: u64) -> Result<Success, Box<Failure>> {
-    let settings = Settings::draw(seed);
-    let mut rng = Rng::with_seed(seed ^ 0x00c0_ffee);
+    run_with(Settings::draw(seed), None)
+}
+
+/// Runs a world with these settings to its end, on a thread of its own: nothing that other worlds have left in
+/// thread-local variables is there. `trace` is given every line of the trace.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    settings: Settings,
+    trace: Option<Box<dyn Write + Send>>,
+) -> Result<Success, Box<Failure>> {
+    let thread = thread::Builder::new().name(format!("world {}", settings.seed));
+    let world = thread.spawn(move || run_here(settings, trace));
+    let world = world.expect("the system has one more thread");
+    world.join().expect("panics of the world were caught")
+}
+
+fn run_here(
+    settings: Settings,
+    trace: Option<Box<dyn Write + Send>>,
+) -> Result<Success, Box<Failure>> {
+    let mut rng = Rng::with_seed(settings.seed ^ 0x00c0_ffee);
     let executor = Executor::new(rng.fork());
+    if let Some(trace) = trace {
+        executor.write_trace(trace);
+    }
     let supervisor = executor.node(0);
     let world = World::new(settings.clone(), supervisor.clone(), rng);
     let report = world.report.clone();
