@@ -1,6 +1,6 @@
 //! Simulated worlds: the drivers of production, under faults, checked exactly.
 //!
-//! [`world::run`] turns a seed into a world: a server (the core's `Database` over [`disk::SimPersistence`]) that
+//! [`world::run`] turns a seed into a world: a server (the core's `Database` over [`storage::SimPersistence`]) that
 //! crashes and restarts in mid flight, a disk that forgets what was not synced, clocks that jump, and clients that
 //! run random transactions with known meaning ([`workload`]). Everything that a transaction read and wrote is kept
 //! in a [`history`], and afterwards [`oracle::check`] replays the storage's log in timestamp order on a trivial
@@ -28,5 +28,6 @@ pub mod report;
 pub mod server;
 pub mod settings;
 pub mod shrink;
+pub mod storage;
 pub mod workload;
 pub mod world;

@@ -89,6 +89,20 @@ pub enum Fault {
     UnsyncedLost,
     /// A crash kept a write that was not synced, though nobody was told that it succeeded.
     UnsyncedKept,
+    /// A crash kept something of a later write though it lost an earlier one.
+    Reordered,
+    /// A crash kept some sectors of a write and lost others.
+    TornWrite,
+    /// A write to the disk failed; some of it may have been written.
+    WriteFailed,
+    /// The disk was full; some of a write may have been written.
+    DiskFull,
+    /// A sync failed: what was not synced may be lost.
+    SyncFailed,
+    /// After a failed sync, reads still saw what would be lost by a crash.
+    SyncForgotten,
+    /// A read gave a wrong bit, once.
+    BitFlip,
     /// A write failed, and nothing was written.
     WriteRefused,
     /// A write was reported as unknown, and had happened.
@@ -166,6 +180,13 @@ impl Report {
     /// Counts a fault.
     pub fn strike(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Counts a fault that struck so often.
+    pub fn strikes(&mut self, fault: Fault, times: u64) {
+        if times > 0 {
+            *self.faults.entry(fault).or_default() += times;
+        }
     }
 
     /// Adds another world's counts.

@@ -11,10 +11,10 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::{FutureExt, StreamExt};
 
-use crate::disk::{Disk, SimPersistence};
 use crate::executor::Node;
 use crate::history::{Claim, History, Outcome};
 use crate::report::Operation;
+use crate::storage::{Disk, SimPersistence};
 use crate::workload::{Fixtures, Plan, Recorder, set_up};
 
 /// How long a watcher waits for its subscription to fire before it asks whether it is still valid.

@@ -18,13 +18,13 @@ use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
 use futures_channel::oneshot;
 
-use crate::disk::{Disk, SimPersistence};
 use crate::executor::{Executor, Node};
 use crate::history::History;
 use crate::oracle;
 use crate::report::{Ending, Fault, Operation, Report};
 use crate::server::{Refusal, Server};
 use crate::settings::Settings;
+use crate::storage::{Disk, SimPersistence};
 use crate::workload::{Fixtures, Plan};
 
 /// Simulated time within which a world must come to its end.
