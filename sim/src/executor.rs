@@ -193,6 +193,11 @@ impl Node {
         drop(dead);
     }
 
+    /// Whether this life goes on.
+    pub fn is_alive(&self) -> bool {
+        self.shared.lock().nodes.contains_key(&self.id)
+    }
+
     /// Moves this machine's wall clock.
     pub fn jump_clock(&self, by_ns: i64) {
         if let Some(ahead) = self.shared.lock().nodes.get_mut(&self.id) {

@@ -28,6 +28,7 @@ pub mod report;
 pub mod server;
 pub mod settings;
 pub mod shrink;
+pub mod sqlite;
 pub mod storage;
 pub mod workload;
 pub mod world;

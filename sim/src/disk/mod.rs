@@ -205,6 +205,18 @@ impl Disk {
         deleted.map(|_| ()).ok_or(DiskError::Missing)
     }
 
+    /// Gives a file another path, in place of what was there. Durable at once, as one.
+    ///
+    /// # Errors
+    /// [`DiskError::Missing`] if there is none.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
+        let mut state = self.lock();
+        state.spend(CACHED_FRACTION);
+        let inode = state.paths.remove(from).ok_or(DiskError::Missing)?;
+        state.paths.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
     /// What the operations since the last call cost. Whoever can wait, waits that long.
     pub fn take_delay(&self) -> Duration {
         std::mem::take(&mut self.lock().delay)
