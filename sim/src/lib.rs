@@ -6,6 +6,8 @@
 //! in a [`history`], and afterwards [`oracle::check`] replays the storage's log in timestamp order on a trivial
 //! [`model`] and compares every row that was ever seen.
 //!
+//! Below the worlds there is [`core_loop`]: the core alone, without tasks, for far more transactions.
+//!
 //! # Why an executor of our own
 //!
 //! The drivers need four things of their runtime: the time, sleeping, spawning, entropy
@@ -19,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod campaign;
+pub mod core_loop;
 pub mod disk;
 pub mod executor;
 pub mod history;
