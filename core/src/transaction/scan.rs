@@ -179,7 +179,6 @@ impl Scan {
             Order::Ascending => a.key < b.key,
             Order::Descending => a.key > b.key,
         }));
-        self.exhausted = page.exhausted;
         if let Some(last) = page.rows.last() {
             match self.order {
                 Order::Ascending => self.unfetched.start = successor(&last.key),
@@ -188,6 +187,8 @@ impl Scan {
         } else {
             assert!(page.exhausted, "a page without rows ends the range");
         }
+        // Storage need not know that the last possible key was the last one.
+        self.exhausted = page.exhausted || self.unfetched.is_empty();
         for row in page.rows {
             let document = decode_document(&row.document).map_err(|error| {
                 Error::internal(format!(
@@ -242,5 +243,40 @@ fn empty() -> KeyRange {
     KeyRange {
         start: Vec::new(),
         end: Some(Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persistence::IndexRow;
+    use crate::transaction::Snapshot;
+    use crate::value::encode_document;
+
+    /// Storage may say that there could be more after the only key of a point. There cannot, and it is not asked.
+    #[test]
+    fn a_range_that_is_used_up_is_not_read_on() {
+        for order in [Order::Ascending, Order::Descending] {
+            let snapshot = Snapshot {
+                ts: Timestamp(1),
+                catalog: Arc::default(),
+                pin: Arc::new(()),
+            };
+            let mut tx = Transaction::begin(snapshot, Timestamp(1), [0; 32]);
+            let mut scan = Scan::new(IndexId(9), KeyRange::point(vec![7]), order, 1);
+            assert!(matches!(scan.next(&mut tx).unwrap(), ScanStep::Read(_)));
+            let row = IndexRow {
+                key: vec![7],
+                ts: Timestamp(1),
+                document: encode_document(&Object::new()),
+            };
+            let page = IndexPage {
+                rows: vec![row],
+                exhausted: false,
+            };
+            scan.supply(page).unwrap();
+            assert!(matches!(scan.next(&mut tx).unwrap(), ScanStep::Row(_)));
+            assert!(matches!(scan.next(&mut tx).unwrap(), ScanStep::Done));
+        }
     }
 }
