@@ -103,13 +103,11 @@ pub enum Fault {
     SyncForgotten,
     /// A read gave a wrong bit, once.
     BitFlip,
-    /// A write failed, and nothing was written.
-    WriteRefused,
     /// A write was reported as unknown, and had happened.
     UnknownApplied,
     /// A write was reported as unknown, and had not happened.
     UnknownDropped,
-    /// A read failed.
+    /// A read from the disk failed.
     ReadFailed,
     /// A page was shorter than asked for.
     ShortPage,
@@ -121,27 +119,50 @@ pub enum Fault {
     ClockBack,
     /// A transaction's answer got lost on its way to the client.
     ReplyLost,
-    /// The server found its storage failing when it started.
+    /// A file could not be opened.
     OpenFailed,
+    /// The server found its storage failing when it started.
+    StartFailed,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Crash,
         Fault::UnsyncedLost,
         Fault::UnsyncedKept,
-        Fault::WriteRefused,
+        Fault::Reordered,
+        Fault::TornWrite,
+        Fault::WriteFailed,
+        Fault::DiskFull,
+        Fault::SyncFailed,
+        Fault::SyncForgotten,
+        Fault::ReadFailed,
+        Fault::BitFlip,
+        Fault::OpenFailed,
+        Fault::SlowDisk,
         Fault::UnknownApplied,
         Fault::UnknownDropped,
-        Fault::ReadFailed,
         Fault::ShortPage,
-        Fault::SlowDisk,
         Fault::ClockForward,
         Fault::ClockBack,
         Fault::ReplyLost,
-        Fault::OpenFailed,
+        Fault::StartFailed,
     ];
+
+    /// Whether it is drawn anew for every operation of the disk, of which a transaction has many.
+    pub fn is_of_disk(self) -> bool {
+        matches!(
+            self,
+            Fault::WriteFailed
+                | Fault::DiskFull
+                | Fault::SyncFailed
+                | Fault::ReadFailed
+                | Fault::BitFlip
+                | Fault::OpenFailed
+                | Fault::SlowDisk
+        )
+    }
 }
 
 /// Counts of one world, or the sum over several.

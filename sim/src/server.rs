@@ -11,10 +11,11 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::{FutureExt, StreamExt};
 
+use crate::disk::Disk;
 use crate::executor::Node;
 use crate::history::{Claim, History, Outcome};
 use crate::report::Operation;
-use crate::storage::{Disk, SimPersistence};
+use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan, Recorder, set_up};
 
 /// How long a watcher waits for its subscription to fire before it asks whether it is still valid.
@@ -81,9 +82,11 @@ impl Server {
     pub async fn start(&self) -> Result<(), Error> {
         let ahead = *lock(&self.clock_ahead_ns);
         let node = self.supervisor.sibling(ahead);
-        let storage = SimPersistence::open(node.clone(), self.disk.clone());
-        let opened = Database::open(Arc::new(node.clone()), Arc::new(storage)).await;
-        match opened {
+        let opened = async {
+            let storage = SimPersistence::open(node.clone(), self.disk.clone()).await?;
+            Database::open(Arc::new(node.clone()), Arc::new(storage)).await
+        };
+        match opened.await {
             Ok(db) => {
                 node.trace(format!("server: open at {}", db.snapshot().ts.0));
                 *lock(&self.life) = Some(Life {

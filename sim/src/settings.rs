@@ -12,6 +12,9 @@ use fastrand::Rng;
 
 use crate::report::{Fault, Operation};
 
+/// Faults of the disk are that much rarer than others, since transactions have about so many operations of the disk.
+const DISK_OPERATIONS: f64 = 8.0;
+
 /// The drawn settings of one world.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -111,7 +114,10 @@ impl Settings {
             .iter()
             .map(|fault| {
                 // From one in ten to one in a few hundred.
-                let rate = 0.1 * 0.02f64.powf(rng.f64());
+                let mut rate = 0.1 * 0.02f64.powf(rng.f64());
+                if fault.is_of_disk() {
+                    rate /= DISK_OPERATIONS;
+                }
                 (*fault, if rng.bool() { rate } else { 0.0 })
             })
             .collect();

@@ -18,13 +18,14 @@ use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
 use futures_channel::oneshot;
 
+use crate::disk::Disk;
 use crate::executor::{Executor, Node};
 use crate::history::History;
 use crate::oracle;
 use crate::report::{Ending, Fault, Operation, Report};
 use crate::server::{Refusal, Server};
 use crate::settings::Settings;
-use crate::storage::{Disk, SimPersistence};
+use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan};
 
 /// Simulated time within which a world must come to its end.
@@ -274,7 +275,7 @@ impl World {
             };
             // Storage may fail, but what it holds must always open.
             assert_ne!(error.class, ErrorClass::Internal, "{error}");
-            self.count(|report| report.strike(Fault::OpenFailed));
+            self.count(|report| report.strike(Fault::StartFailed));
         }
     }
 
@@ -311,7 +312,9 @@ impl World {
             .start()
             .await
             .map_err(|error| format!("the database does not open again: {error}"))?;
-        let storage = SimPersistence::open(self.supervisor.clone(), self.disk.clone());
+        let storage = SimPersistence::open(self.supervisor.clone(), self.disk.clone())
+            .await
+            .map_err(|error| format!("storage does not open again: {error}"))?;
         let mut report = Report::default();
         let verdict = oracle::check(&self.history.attempts(), &storage, &mut report).await;
         self.count(|total| total.add(&report));
