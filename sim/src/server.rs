@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use concave_core::driver::{CommitError, Database, Watcher};
+use concave_core::persistence::Persistence;
 use concave_core::runtime::Runtime;
 use concave_core::transaction::Snapshot;
 use concave_core::{DocumentId, Error, ErrorClass, Timestamp};
@@ -15,6 +16,7 @@ use crate::disk::Disk;
 use crate::executor::Node;
 use crate::history::{Claim, History, Outcome};
 use crate::report::Operation;
+use crate::sqlite::{self, SqliteSimPersistence};
 use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan, Recorder, set_up};
 
@@ -50,6 +52,8 @@ pub enum Refusal {
 pub struct Server {
     supervisor: Node,
     disk: Disk,
+    /// How it uses SQLite, if that is its storage.
+    sqlite: Option<sqlite::Use>,
     history: History,
     life: Arc<Mutex<Option<Life>>>,
     /// How far the wall clock of the machine is ahead; outlives crashes.
@@ -60,15 +64,22 @@ pub struct Server {
 struct Life {
     node: Node,
     db: Database,
+    storage: Arc<dyn Persistence>,
     subscriptions: Arc<Mutex<u64>>,
 }
 
 impl Server {
     /// A server that does not run yet.
-    pub fn new(supervisor: Node, disk: Disk, history: History) -> Self {
+    pub fn new(
+        supervisor: Node,
+        disk: Disk,
+        sqlite: Option<sqlite::Use>,
+        history: History,
+    ) -> Self {
         Self {
             supervisor,
             disk,
+            sqlite,
             history,
             life: Arc::default(),
             clock_ahead_ns: Arc::default(),
@@ -83,15 +94,17 @@ impl Server {
         let ahead = *lock(&self.clock_ahead_ns);
         let node = self.supervisor.sibling(ahead);
         let opened = async {
-            let storage = SimPersistence::open(node.clone(), self.disk.clone()).await?;
-            Database::open(Arc::new(node.clone()), Arc::new(storage)).await
+            let storage = self.open_storage(node.clone()).await?;
+            let db = Database::open(Arc::new(node.clone()), storage.clone()).await?;
+            Ok((db, storage))
         };
         match opened.await {
-            Ok(db) => {
+            Ok((db, storage)) => {
                 node.trace(format!("server: open at {}", db.snapshot().ts.0));
                 *lock(&self.life) = Some(Life {
                     node,
                     db,
+                    storage,
                     subscriptions: Arc::default(),
                 });
                 Ok(())
@@ -102,6 +115,20 @@ impl Server {
                 Err(error)
             }
         }
+    }
+
+    async fn open_storage(&self, node: Node) -> Result<Arc<dyn Persistence>, Error> {
+        let disk = self.disk.clone();
+        Ok(match self.sqlite {
+            None => Arc::new(SimPersistence::open(node, disk).await?),
+            Some(with) => Arc::new(SqliteSimPersistence::open(node, disk, with).await?),
+        })
+    }
+
+    /// The storage of the present life.
+    pub fn storage(&self) -> Option<Arc<dyn Persistence>> {
+        let life = lock(&self.life);
+        life.as_ref().map(|life| life.storage.clone())
     }
 
     /// Ends the present life at this instant.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::report::{Fault, Operation};
+use crate::sqlite;
 
 /// Faults of the disk are that much rarer than others, since transactions have about so many operations of the disk.
 const DISK_OPERATIONS: f64 = 8.0;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub faults: Vec<(Fault, f64)>,
     /// Mean time between crashes of the server and between jumps of its clock.
     pub disturbance: Duration,
+    /// How the server uses SQLite, if that is its storage.
+    pub sqlite: Option<sqlite::Use>,
     /// What was changed of the drawn settings.
     pub restrictions: Vec<Restriction>,
 }
@@ -121,7 +124,7 @@ impl Settings {
                 (*fault, if rng.bool() { rate } else { 0.0 })
             })
             .collect();
-        Self {
+        let mut settings = Self {
             seed,
             clients: rng.usize(1..=6),
             operations: rng.usize(15..=60),
@@ -131,8 +134,15 @@ impl Settings {
             network_latency: Duration::from_micros(rng.u64(10..20_000)),
             faults,
             disturbance: Duration::from_millis(8 << rng.u32(..7)),
+            sqlite: None,
             restrictions: Vec::new(),
+        };
+        if rng.bool() {
+            settings.sqlite = Some(sqlite::Use::draw(rng));
+            // It has no checksums of pages, so that it cannot do its duty then; see `sqlite`.
+            settings.set_chance(Fault::BitFlip, 0.0);
         }
+        settings
     }
 
     /// The same world with less in it.
@@ -147,12 +157,7 @@ impl Settings {
                     .filter(|(candidate, _)| *candidate == operation)
                     .for_each(|(_, weight)| *weight = 0);
             }
-            Restriction::WithoutFault(fault) => {
-                let faults = self.faults.iter_mut();
-                faults
-                    .filter(|(candidate, _)| *candidate == fault)
-                    .for_each(|(_, chance)| *chance = 0.0);
-            }
+            Restriction::WithoutFault(fault) => self.set_chance(fault, 0.0),
         }
         let kind = std::mem::discriminant(&restriction);
         let is_number = matches!(
@@ -194,6 +199,14 @@ impl Settings {
             .iter()
             .find(|(candidate, _)| *candidate == fault)
             .map_or(0.0, |(_, chance)| *chance)
+    }
+
+    fn set_chance(&mut self, fault: Fault, chance: f64) {
+        for (candidate, old) in &mut self.faults {
+            if *candidate == fault {
+                *old = chance;
+            }
+        }
     }
 
     /// Draws an operation by weight.

@@ -25,7 +25,6 @@ use crate::oracle;
 use crate::report::{Ending, Fault, Operation, Report};
 use crate::server::{Refusal, Server};
 use crate::settings::Settings;
-use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan};
 
 /// Simulated time within which a world must come to its end.
@@ -176,7 +175,12 @@ impl World {
         let disk = Disk::new(rng.fork(), settings.disk_latency);
         let history = History::default();
         Self {
-            server: Server::new(supervisor.clone(), disk.clone(), history.clone()),
+            server: Server::new(
+                supervisor.clone(),
+                disk.clone(),
+                settings.sqlite,
+                history.clone(),
+            ),
             settings,
             supervisor,
             disk,
@@ -275,6 +279,7 @@ impl World {
             };
             // Storage may fail, but what it holds must always open.
             assert_ne!(error.class, ErrorClass::Internal, "{error}");
+            assert_ne!(error.code, "DatabaseDamaged", "{error}");
             self.count(|report| report.strike(Fault::StartFailed));
         }
     }
@@ -312,11 +317,9 @@ impl World {
             .start()
             .await
             .map_err(|error| format!("the database does not open again: {error}"))?;
-        let storage = SimPersistence::open(self.supervisor.clone(), self.disk.clone())
-            .await
-            .map_err(|error| format!("storage does not open again: {error}"))?;
+        let storage = self.server.storage().ok_or("the server is down")?;
         let mut report = Report::default();
-        let verdict = oracle::check(&self.history.attempts(), &storage, &mut report).await;
+        let verdict = oracle::check(&self.history.attempts(), &*storage, &mut report).await;
         self.count(|total| total.add(&report));
         verdict
     }

@@ -15,7 +15,6 @@ use std::pin::{Pin, pin};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use concave_core::runtime::Runtime;
@@ -83,6 +82,11 @@ pub(super) fn sleep(duration: Duration) {
     });
 }
 
+/// Which thread this is: no two that live have their variables at the same place.
+fn thread() -> usize {
+    YIELDER.with(|own| std::ptr::from_ref(own).addr())
+}
+
 /// Puts back who ran before.
 struct Restore {
     machine: Option<Arc<Machine>>,
@@ -108,7 +112,8 @@ impl Drop for Restore {
 /// A future whose polls may wait in the middle.
 pub(super) struct Call<T> {
     machine: Arc<Machine>,
-    thread: ThreadId,
+    /// Where it was made; see [`thread`].
+    thread: usize,
     /// `None` once it has come to its end. Its answer is `None` if it was dropped while it waited to be woken.
     coroutine: Option<Coroutine<Resume, Wait, Option<T>>>,
     sleep: Option<BoxFuture<'static, ()>>,
@@ -142,7 +147,7 @@ impl<T: Send + 'static> Call<T> {
         });
         Self {
             machine,
-            thread: thread::current().id(),
+            thread: thread(),
             coroutine: Some(coroutine),
             sleep: None,
         }
@@ -150,11 +155,7 @@ impl<T: Send + 'static> Call<T> {
 
     /// Runs on to the next wait, or to the end with its answer.
     fn resume(&mut self, resume: Resume) -> Result<Wait, Option<T>> {
-        assert_eq!(
-            thread::current().id(),
-            self.thread,
-            "worlds keep to a thread"
-        );
+        assert_eq!(thread(), self.thread, "worlds keep to a thread");
         let _restore = Restore::enter(&self.machine);
         let coroutine = self.coroutine.as_mut().expect("it has not ended");
         match coroutine.resume(resume) {
@@ -202,7 +203,7 @@ impl<T> Drop for Call<T> {
         let Some(mut coroutine) = self.coroutine.take() else {
             return;
         };
-        if thread::current().id() != self.thread {
+        if thread() != self.thread {
             std::mem::forget(coroutine);
             panic!("a call was dropped on another thread");
         }

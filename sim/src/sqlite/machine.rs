@@ -18,8 +18,6 @@ use crate::executor::Node;
 pub(super) struct Machine {
     pub(super) node: Node,
     pub(super) disk: Disk,
-    /// Whether the VFS says that writing some bytes leaves those beside them alone, even if the power fails.
-    pub(super) powersafe_overwrite: bool,
     /// Crashes of the disk before this life.
     crashes: u64,
     /// What connections to the same file share, by the file's name. Memory: it ends with the life.
@@ -36,12 +34,11 @@ pub(super) enum Failure {
 }
 
 impl Machine {
-    pub(super) fn new(node: Node, disk: Disk, powersafe_overwrite: bool) -> Arc<Self> {
+    pub(super) fn new(node: Node, disk: Disk) -> Arc<Self> {
         Arc::new(Self {
             node,
             crashes: disk.crashes(),
             disk,
-            powersafe_overwrite,
             shared: Mutex::default(),
         })
     }

@@ -48,8 +48,6 @@ pub struct Use {
     pub wal_pages_max: i64,
     /// Size of each connection's page cache.
     pub cache_kib: i64,
-    /// Whether the disk is said to leave bytes beside a write alone if the power fails, which it does.
-    pub powersafe_overwrite: bool,
 }
 
 impl Use {
@@ -59,7 +57,6 @@ impl Use {
             readers: rng.usize(1..=3),
             wal_pages_max: 1 << rng.u32(2..8),
             cache_kib: 1 << rng.u32(5..10),
-            powersafe_overwrite: rng.bool(),
         }
     }
 }
@@ -90,7 +87,7 @@ impl SqliteSimPersistence {
     /// # Errors
     /// As for [`SqlitePersistence::open`].
     pub async fn open(node: Node, disk: Disk, with: Use) -> Result<Self, Error> {
-        let machine = Machine::new(node, disk, with.powersafe_overwrite);
+        let machine = Machine::new(node, disk);
         let work_machine = machine.clone();
         let opening = async move { open(&work_machine, with) };
         let store = Call::new(machine.clone(), opening).await?;
@@ -102,7 +99,7 @@ impl SqliteSimPersistence {
     /// # Errors
     /// As for [`SqlitePersistence::open`].
     pub fn open_at_once(node: Node, disk: Disk, with: Use) -> Result<Self, Error> {
-        let machine = Machine::new(node, disk, with.powersafe_overwrite);
+        let machine = Machine::new(node, disk);
         let store = call::on(&machine, || open(&machine, with))?;
         Ok(Self::new(machine, store))
     }
