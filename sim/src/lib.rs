@@ -22,6 +22,7 @@
 
 pub mod campaign;
 pub mod core_loop;
+pub mod crash_points;
 pub mod disk;
 pub mod executor;
 pub mod history;

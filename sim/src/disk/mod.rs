@@ -237,6 +237,11 @@ impl Disk {
         self.lock().strike = Some((operation, strike));
     }
 
+    /// Takes [`Self::strike_at`] back, if it has not happened.
+    pub fn forget_strike(&self) {
+        self.lock().strike = None;
+    }
+
     /// Whether `fault`, which is not one of the disk's own, strikes now; for storage.
     pub fn strikes(&self, fault: Fault) -> bool {
         self.lock().strikes(fault)
