@@ -1,5 +1,5 @@
 //! Goal: storage comes out of a crash at any instant with everything that it acknowledged, and with nothing half done.
-//! Method: a thousand short histories, struck at every operation of the disk in every way; see `sim::crash_points`.
+//! Method: short histories, struck at the operations of the disk in every way; see `sim::crash_points`.
 //!
 //! `CRASH_SEED=17` plays one history, `CRASH_SEEDS=0..9000` a range.
 
@@ -7,26 +7,53 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use concave_core::persistence::Persistence;
+use fastrand::Rng;
 use futures_util::FutureExt;
 use sim::crash_points::{Counts, Open, Plan, enumerate};
+use sim::sqlite::{SqliteSimPersistence, Use};
 use sim::storage::SimPersistence;
 
-/// Histories of an ordinary test run.
-const SEEDS: Range<u64> = 0..1_000;
+/// Histories of an ordinary test run: those of the log are played for every point, those of SQLite, which has many more
+/// operations, for every fifteenth, beginning with another one in each. `CRASH_EVERY=1` plays all of them.
+const SEEDS_OF_LOG: Range<u64> = 0..1_000;
+const SEEDS_OF_SQLITE: Range<u64> = 0..300;
+const EVERY_OF_SQLITE: usize = 15;
 
 #[test]
 fn the_log_survives_every_crash() {
-    let open: Arc<Open> = Arc::new(|node, disk| {
-        async move {
-            let storage: Arc<dyn Persistence> = Arc::new(SimPersistence::open(node, disk).await?);
-            Ok(storage)
-        }
-        .boxed()
+    survives_every_crash(SEEDS_OF_LOG, 1, |_| {
+        Arc::new(|node, disk| {
+            async move {
+                let storage: Arc<dyn Persistence> =
+                    Arc::new(SimPersistence::open(node, disk).await?);
+                Ok(storage)
+            }
+            .boxed()
+        })
     });
+}
+
+#[test]
+fn sqlite_survives_every_crash() {
+    survives_every_crash(SEEDS_OF_SQLITE, EVERY_OF_SQLITE, |seed| {
+        let with = Use::draw(&mut Rng::with_seed(seed));
+        Arc::new(move |node, disk| {
+            async move {
+                let storage = SqliteSimPersistence::open(node, disk, with).await?;
+                let storage: Arc<dyn Persistence> = Arc::new(storage);
+                Ok(storage)
+            }
+            .boxed()
+        })
+    });
+}
+
+fn survives_every_crash(seeds: Range<u64>, every: usize, open: impl Fn(u64) -> Arc<Open>) {
     let mut total = Counts::default();
     let mut failures = Vec::new();
-    for seed in seeds() {
-        match enumerate(&Plan::draw(seed), &open) {
+    let every = std::env::var("CRASH_EVERY").map_or(every, |every| number(&every) as usize);
+    for seed in asked_for().unwrap_or(seeds) {
+        match enumerate(&Plan::draw(seed), every, &open(seed)) {
             Ok(counts) => total.add(&counts),
             Err(what) => failures.push((seed, what)),
         }
@@ -40,15 +67,16 @@ fn the_log_survives_every_crash() {
     assert!(total.recovery_crashes > 0);
 }
 
-fn seeds() -> Range<u64> {
-    let number = |text: &str| -> u64 { text.trim().parse().expect("seeds are numbers") };
+fn asked_for() -> Option<Range<u64>> {
     if let Ok(seed) = std::env::var("CRASH_SEED") {
         let seed = number(&seed);
-        return seed..seed + 1;
+        return Some(seed..seed + 1);
     }
-    let Ok(range) = std::env::var("CRASH_SEEDS") else {
-        return SEEDS;
-    };
+    let range = std::env::var("CRASH_SEEDS").ok()?;
     let (start, end) = range.split_once("..").expect("a range such as 0..1000");
-    number(start)..number(end)
+    Some(number(start)..number(end))
+}
+
+fn number(text: &str) -> u64 {
+    text.trim().parse().expect("it is a number")
 }

@@ -103,17 +103,19 @@ impl Counts {
     }
 }
 
-/// Plays a history once for every point at which it can be struck.
+/// Plays a history once for every point at which it can be struck, or for each `every`th operation, beginning with
+/// another one in each history.
 ///
 /// # Errors
 /// What is wrong with the first point at which storage does, and which point that is.
-pub fn enumerate(plan: &Plan, open: &Arc<Open>) -> Result<Counts, String> {
+pub fn enumerate(plan: &Plan, every: usize, open: &Arc<Open>) -> Result<Counts, String> {
     let mut counts = Counts {
         histories: 1,
         operations: run(plan, None, open)?.operations,
         ..Counts::default()
     };
-    for operation in 0..counts.operations {
+    let first = plan.seed % every as u64;
+    for operation in (first..counts.operations).step_by(every) {
         for (number, strike) in Strike::ALL.into_iter().enumerate() {
             let found = run(plan, Some((operation, strike)), open)?;
             counts.runs[number] += 1;
