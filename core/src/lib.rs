@@ -17,6 +17,7 @@ pub mod function;
 pub mod identity;
 pub mod key;
 pub mod persistence;
+pub mod planted;
 pub mod query;
 pub mod request_id;
 pub mod runtime;

@@ -123,6 +123,30 @@ fn links_only_what_is_listed() {
     );
 }
 
+/// Defects can be planted in tests alone: no crate asks for the feature except as a dependency of its tests.
+#[test]
+fn no_program_has_planted_bugs() {
+    let features = |edges: &str| {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--workspace",
+                "--invert",
+                "concave-core",
+                "--offline",
+            ])
+            .args(["--edges", edges])
+            .current_dir(core())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let feature = "concave-core feature \"planted-bugs\"";
+    assert!(features("features").contains(feature), "tests have it");
+    assert!(!features("features,no-dev").contains(feature));
+}
+
 #[test]
 fn names_nothing_that_blocks_or_tells_time() {
     let mut files = Vec::new();

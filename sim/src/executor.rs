@@ -28,6 +28,8 @@ use sha2::{Digest, Sha256};
 const EPOCH_NS: u64 = 1_770_000_000_000_000_000;
 /// Most simulated time that running a task to its next wait takes, in nanoseconds.
 const STEP_NS_MAX: u64 = 2_000;
+/// Steps after which a world counts as stuck: tasks that only wake each other. Whole worlds take some ten thousand.
+const STEPS_MAX: u64 = 3_000_000;
 /// Lines of the trace that are kept for reports.
 const TRACE_TAIL: usize = 60;
 
@@ -76,7 +78,7 @@ struct Trace {
     sink: Option<Box<dyn Write + Send>>,
 }
 
-/// A world came to a stop: no task can run and no timer is set, or time is up.
+/// A world came to a stop: no task can run and no timer is set, or time is up, or it turns in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stuck {
     /// When.
@@ -111,7 +113,7 @@ impl Executor {
     /// Runs until `main`, a task of `node`, completes.
     ///
     /// # Errors
-    /// If nothing can run any more, or `main` takes longer than `limit`.
+    /// If nothing can run any more, or `main` takes longer than `limit` or too many steps.
     pub fn run<T: Send + 'static>(
         &self,
         node: &Node,
@@ -124,8 +126,10 @@ impl Executor {
             let value = main.await;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         }));
+        let mut steps = 0;
         loop {
-            let running = self.shared.step(limit);
+            let running = self.shared.step(limit) && steps < STEPS_MAX;
+            steps += 1;
             let done = output.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(value) = done {
                 return Ok(value);
@@ -190,7 +194,14 @@ impl Node {
             state.tasks = living;
             state.ready.retain(|task| !dead.contains_key(task));
         }
-        drop(dead);
+        let mut dead = dead.into_values();
+        while let Some(task) = dead.next() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(task))) {
+                // The others may stumble over the same damage, and a second panic would end the process.
+                std::mem::forget(dead);
+                resume_unwind(panic);
+            }
+        }
     }
 
     /// Whether this life goes on.

@@ -23,6 +23,7 @@ pub use write_log::{Conflict, WriteLog, WrittenKeys};
 
 use crate::error::{Error, ErrorClass};
 use crate::persistence::{IndexUpdate, PersistenceError, Revision, TableId};
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::transaction::ReadSet;
 use crate::value::{InternalId, Object};
@@ -61,7 +62,9 @@ impl CommitRequest {
             bytes += write.document.as_ref().map_or(0, Vec::len);
             for update in &write.index_updates {
                 bytes += update.key.len();
-                keys.push((update.index, update.key.clone()));
+                if update.live || !planted(Bug::EndedKeysNotLogged) {
+                    keys.push((update.index, update.key.clone()));
+                }
             }
         }
         Self {
@@ -217,14 +220,20 @@ impl<T> Committer<T> {
         if request.snapshot < self.log.begins_after() {
             return Err((ticket, Rejection::SnapshotTooOld));
         }
-        if let Some(conflict) = self.log.first_conflict(&request.reads, request.snapshot) {
+        let conflict = self.log.first_conflict(&request.reads, request.snapshot);
+        let is_seen = |with| with <= self.durable || !planted(Bug::PendingNotValidated);
+        if let Some(conflict) = conflict.filter(|conflict| is_seen(conflict.with)) {
             return Err((ticket, Rejection::Conflict(conflict)));
         }
         assert!(
             self.pending.len() < PENDING_COMMITS_MAX,
             "the queue is bounded"
         );
-        let ts = now.max(self.assigned.next());
+        let first = match planted(Bug::TimestampReused) {
+            true => self.assigned,
+            false => self.assigned.next(),
+        };
+        let ts = now.max(first);
         assert!(ts > self.assigned && ts > request.snapshot);
         self.assigned = ts;
         let mut catalog_changes = Vec::new();
@@ -283,6 +292,9 @@ impl<T> Committer<T> {
         let rest = self.pending.split_off(count);
         self.in_flight = std::mem::replace(&mut self.pending, rest);
         assert!(count > 0, "a batch has at least one transaction");
+        if planted(Bug::BatchReversed) {
+            self.in_flight.reverse();
+        }
         let batch = self
             .in_flight
             .iter_mut()
@@ -298,9 +310,12 @@ impl<T> Committer<T> {
         assert!(!self.in_flight.is_empty(), "a batch is in flight");
         match result {
             Ok(()) => self.publish(),
-            Err(PersistenceError::Unknown(_)) => BatchOutcome::ReadBack {
-                after: self.durable,
-            },
+            Err(PersistenceError::Unknown(_)) if planted(Bug::UnknownTakenAsDone) => self.publish(),
+            Err(PersistenceError::Unknown(_)) if !planted(Bug::UnknownTakenAsFailed) => {
+                BatchOutcome::ReadBack {
+                    after: self.durable,
+                }
+            }
             Err(error) => {
                 if matches!(
                     error,
@@ -402,7 +417,10 @@ impl<T> Committer<T> {
 
     fn fail(&mut self, error: Error) -> BatchOutcome<T> {
         let failed = std::mem::take(&mut self.in_flight);
-        let mut tickets = self.forget(failed);
+        let mut tickets = match planted(Bug::FailedBatchStaysInLog) {
+            true => failed.into_iter().map(|accepted| accepted.ticket).collect(),
+            false => self.forget(failed),
+        };
         if self.halted.is_some() {
             tickets.extend(self.drop_pending());
         }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::persistence::IndexId;
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::transaction::ReadSet;
 
@@ -105,15 +106,26 @@ impl WriteLog {
     }
 
     /// The first commit after `after` that wrote something in `reads`.
-    pub fn first_conflict(&self, reads: &ReadSet, after: Timestamp) -> Option<Conflict> {
+    pub fn first_conflict(&self, reads: &ReadSet, mut after: Timestamp) -> Option<Conflict> {
         assert!(
             after >= self.begins_after,
             "the log reaches back far enough"
         );
+        if planted(Bug::FirstCommitNotValidated) {
+            let mut commits = self.commits.iter();
+            after = commits
+                .find(|(ts, _)| *ts > after)
+                .map_or(after, |(ts, _)| *ts);
+        }
         let first_in = |index| {
             // From the newest on, since few commits are newer than a snapshot; the last one found is the first.
             let commits = self.by_index.get(&index)?.iter().rev();
+            let looked_at = match planted(Bug::OnlyNewestValidated) {
+                true => 1,
+                false => usize::MAX,
+            };
             commits
+                .take(looked_at)
                 .take_while(|(ts, _)| *ts > after)
                 .filter_map(|(ts, keys)| {
                     let key = keys.first_in(index, reads)?;
@@ -134,7 +146,11 @@ impl WriteLog {
     pub(super) fn append(&mut self, ts: Timestamp, keys: Arc<WrittenKeys>) {
         assert!(self.newest().is_none_or(|last| last < ts), "in order");
         assert!(ts > self.begins_after, "what is forgotten does not return");
-        for index in keys.indexes() {
+        let filed = match planted(Bug::OneIndexLogged) {
+            true => 1,
+            false => usize::MAX,
+        };
+        for index in keys.indexes().take(filed) {
             let commits = self.by_index.entry(index).or_default();
             assert!(commits.back().is_none_or(|(last, _)| *last < ts));
             commits.push_back((ts, keys.clone()));

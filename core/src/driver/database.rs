@@ -18,6 +18,7 @@ use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
 use crate::error::{Error, ErrorClass, Result};
 use crate::key;
 use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence, PersistenceError};
+use crate::planted::{Bug, planted};
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
 use crate::transaction::{
@@ -166,9 +167,12 @@ impl Database {
             let snapshot = Snapshot {
                 ts,
                 catalog: newest.catalog.clone(),
-                pin: state.pin(ts),
+                pin: match planted(Bug::PastNotPinned) {
+                    true => Arc::new(()),
+                    false => state.pin(ts),
+                },
             };
-            if state.catalog_changed <= ts {
+            if state.catalog_changed <= ts || planted(Bug::PastHasNewestCatalog) {
                 return Ok(snapshot);
             }
             snapshot
@@ -273,7 +277,15 @@ impl Database {
         let idle = {
             let mut state = self.inner.lock();
             let now = self.inner.runtime.now();
-            if let Err((_, rejection)) = state.committer.submit(now, request, ticket) {
+            let accepted = state.committer.submit(now, request, ticket);
+            if let (Ok(ts), true) = (&accepted, planted(Bug::AcknowledgedBeforeDurable)) {
+                let _ = self.commits.clone().try_send(());
+                return Ok(*ts);
+            }
+            if let Err((_, rejection)) = accepted {
+                if planted(Bug::ConflictToldAsSuccess) {
+                    return Ok(snapshot.ts.next());
+                }
                 return Err(state.explain(rejection));
             }
             !state.committer.has_batch_in_flight()
@@ -305,7 +317,7 @@ impl Database {
             let conflict = log.first_conflict(reads, snapshot.ts);
             conflict
                 .map(|conflict| conflict.with)
-                .filter(|ts| *ts <= newest)
+                .filter(|ts| *ts <= newest && !planted(Bug::RaceWithSubscribeMissed))
         };
         state
             .subscriptions
@@ -352,11 +364,22 @@ impl Inner {
                     None => return,
                 }
             };
-            let result = under_way.await;
+            let result = match planted(Bug::PublishedBeforeDurable) {
+                true => {
+                    self.runtime.spawn(under_way.map(|_| ()).boxed());
+                    Ok(())
+                }
+                false => under_way.await,
+            };
             let mut outcome = self.lock().committer.batch_persisted(result);
             while let BatchOutcome::ReadBack { .. } = outcome {
                 match self.persistence.max_ts().await {
                     Ok(newest) => outcome = self.lock().committer.batch_resolved(newest),
+                    Err(_) if planted(Bug::ReadBackFailureIgnored) => {
+                        let mut state = self.lock();
+                        let durable = state.committer.durable();
+                        outcome = state.committer.batch_resolved(durable);
+                    }
                     Err(_) => self.runtime.sleep(READ_BACK_RETRY).await,
                 }
             }
@@ -367,7 +390,11 @@ impl Inner {
                 BatchOutcome::Failed(tickets, error) => {
                     for ticket in tickets {
                         // A caller that went away needs no answer.
-                        let _ = ticket.send(Err(error.clone()));
+                        let answer = match planted(Bug::FailureToldAsSuccess) {
+                            true => Ok(self.runtime.now()),
+                            false => Err(error.clone()),
+                        };
+                        let _ = ticket.send(answer);
                     }
                 }
                 BatchOutcome::ReadBack { .. } => unreachable!("the loop above settled it"),
@@ -393,7 +420,11 @@ impl Inner {
                 if !commit.catalog_changes.is_empty() {
                     state.catalog_changed = commit.ts;
                 }
-                for change in &commit.catalog_changes {
+                let changes = match planted(Bug::CatalogNotPublished) {
+                    true => &[],
+                    false => commit.catalog_changes.as_slice(),
+                };
+                for change in changes {
                     Arc::make_mut(&mut catalog)
                         .apply(change.table, change.old.as_ref(), change.new.as_ref())
                         .expect("the transaction applied the same change to its own catalog");
@@ -443,6 +474,9 @@ impl State {
             && oldest.get().strong_count() == 0
         {
             oldest.remove();
+        }
+        if planted(Bug::PinsIgnored) {
+            self.pins.clear();
         }
         let oldest = self
             .pins
@@ -528,7 +562,9 @@ async fn load_all(
             })?);
         }
         match page.rows.last() {
-            Some(last) if !page.exhausted => range.start = successor(&last.key),
+            Some(last) if !page.exhausted && !planted(Bug::CatalogLoadedInPart) => {
+                range.start = successor(&last.key);
+            }
             _ => return Ok(documents),
         }
     }

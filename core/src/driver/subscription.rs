@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_channel::mpsc;
 
 use super::database::Inner;
+use crate::catalog::well_known;
 use crate::commit::WrittenKeys;
+use crate::planted::{Bug, planted};
 use crate::subscription::{SubscriptionId, SubscriptionIndex};
 use crate::timestamp::Timestamp;
 use crate::transaction::ReadSet;
@@ -55,12 +57,28 @@ impl Subscriptions {
         ts: Timestamp,
         fired: &mut Vec<Arc<SubscriptionState>>,
     ) {
-        for id in self.index.touched(keys.iter()) {
+        let mut touched = self.index.touched(keys.iter());
+        if planted(Bug::CatalogTouchesNothing) {
+            let is_catalog =
+                |index| [well_known::TABLES_BY_NAME, well_known::INDEXES_BY_TABLE].contains(&index);
+            touched = self
+                .index
+                .touched(keys.iter().filter(|(index, _)| !is_catalog(*index)));
+        }
+        let reached = match planted(Bug::OneSubscriptionTouched) {
+            true => 1,
+            false => usize::MAX,
+        };
+        for id in touched.into_iter().take(reached) {
             let state = self.remove(id).expect("indexed subscriptions have a state");
-            let before = state.invalidated_at.swap(ts.0, Ordering::AcqRel);
-            assert_eq!(before, VALID, "a subscription fires once");
-            assert_ne!(ts.0, VALID, "time has not ended");
-            fired.push(state);
+            if !planted(Bug::ToldNotInvalid) {
+                let before = state.invalidated_at.swap(ts.0, Ordering::AcqRel);
+                assert_eq!(before, VALID, "a subscription fires once");
+                assert_ne!(ts.0, VALID, "time has not ended");
+            }
+            if !planted(Bug::InvalidNotTold) {
+                fired.push(state);
+            }
         }
         self.check();
     }
@@ -161,7 +179,7 @@ impl Subscription {
             watchers.push(Arc::downgrade(watcher));
         }
         // Checked after the push, so that an invalidation in between is not missed; being told twice is harmless.
-        if self.invalidated_at().is_some() {
+        if self.invalidated_at().is_some() && !planted(Bug::LateWatcherNotTold) {
             self.state.notify();
         }
     }

@@ -20,6 +20,7 @@
 //! those of `"a\0"` (`10 61 00 ff 00`) too. But only escapes go on with `ff`, so the keys that begin with given
 //! components are those from their bytes up to [`after_prefix`].
 
+use crate::planted::{Bug, planted};
 use crate::value::{MAX_NESTING, Object, Value};
 
 const END: u8 = 0x00;
@@ -104,7 +105,7 @@ fn encode_int64(number: i64, key: &mut Vec<u8>) {
     } else {
         (4, 8)
     };
-    key.push(if number < 0 {
+    key.push(if number < 0 && !planted(Bug::NegativeKeysAbove) {
         INT64_ZERO - k
     } else {
         INT64_ZERO + k
@@ -115,7 +116,7 @@ fn encode_int64(number: i64, key: &mut Vec<u8>) {
 /// Bits whose unsigned order is IEEE 754 totalOrder of the doubles.
 fn float64_to_ordered(number: f64) -> u64 {
     let bits = number.to_bits();
-    if number.is_sign_negative() {
+    if number.is_sign_negative() != planted(Bug::FloatKeysReversed) {
         !bits
     } else {
         bits | 1 << 63

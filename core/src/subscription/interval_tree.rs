@@ -11,6 +11,7 @@
 use std::cmp::Ordering;
 
 use crate::persistence::KeyRange;
+use crate::planted::{Bug, planted};
 
 /// Names a range in its tree, from insertion to removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +127,8 @@ impl<T: Copy> IntervalTree<T> {
         }
         let mut looked_at = 1 + self.stab_below(node.left, key, found);
         if node.range.start.as_slice() <= key {
-            if ends_after(&node.range, key) {
+            let is_missed = planted(Bug::RangeStartNotTouched) && node.range.start == key;
+            if ends_after(&node.range, key) && !is_missed {
                 debug_assert!(node.range.contains(key));
                 found(node.owner);
             }
@@ -172,6 +174,7 @@ impl<T: Copy> IntervalTree<T> {
         let Node { left, right, .. } = *self.node(root);
         if root == target {
             return match (left, right) {
+                (None, Some(_)) if planted(Bug::RemovalLosesSubtree) => None,
                 (None, child) | (child, None) => child,
                 (Some(_), Some(right)) => {
                     let (first, rest) = self.split_first(right);
@@ -266,7 +269,9 @@ impl<T: Copy> IntervalTree<T> {
         let mut last = id;
         for child in [left, right].into_iter().flatten() {
             let candidate = self.node(child).last;
-            if compare_ends(&self.node(candidate).range, &self.node(last).range).is_gt() {
+            if compare_ends(&self.node(candidate).range, &self.node(last).range).is_gt()
+                && !planted(Bug::SubtreeEndNotUpdated)
+            {
                 last = candidate;
             }
         }

@@ -27,6 +27,7 @@ use crate::commit::{CatalogChange, CommitRequest, PreparedWrite};
 use crate::error::{Error, Result};
 use crate::key;
 use crate::persistence::{IndexId, IndexUpdate, KeyRange};
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::value::{self, DocumentId, InternalId, Object, TableNumber, Value, encode_document};
 
@@ -79,6 +80,11 @@ impl Transaction {
             begun >= snapshot.ts,
             "documents are not older than their world"
         );
+        let seed = if planted(Bug::IdsFromSnapshot) {
+            [0; 32]
+        } else {
+            seed
+        };
         Self {
             catalog: snapshot.catalog.clone(),
             snapshot,
@@ -152,8 +158,10 @@ impl Transaction {
                 Some(self.depend_on_table(table))
             }
             None => {
-                self.reads
-                    .insert(well_known::TABLES_BY_NAME, name_range(name));
+                if !planted(Bug::MissingTableNotRead) {
+                    self.reads
+                        .insert(well_known::TABLES_BY_NAME, name_range(name));
+                }
                 None
             }
         }
@@ -477,7 +485,11 @@ impl Transaction {
             savepoint.0 <= self.undo.len(),
             "the savepoint is this transaction's, and was not rolled back"
         );
-        while self.undo.len() > savepoint.0 {
+        let kept = savepoint.0 + usize::from(planted(Bug::RollbackKeepsOneWrite));
+        if planted(Bug::RollbackForgetsReads) {
+            self.reads = ReadSet::default();
+        }
+        while self.undo.len() > kept {
             let undo = self.undo.pop().expect("the length was just checked");
             self.writes.set(&undo.table, undo.id, undo.write);
             self.catalog = undo.catalog;
@@ -501,6 +513,10 @@ impl Transaction {
                 let index_updates: Vec<_> = definition
                     .indexes
                     .iter()
+                    .take(
+                        definition.indexes.len()
+                            - usize::from(planted(Bug::LastIndexNotMaintained)),
+                    )
                     .flat_map(|index| index_updates(index, write))
                     .collect();
                 assert!(
@@ -555,7 +571,9 @@ fn index_updates(
         old.is_some() || new.is_some(),
         "a write has a before or an after"
     );
-    let old = old.filter(|old| new.as_ref() != Some(old));
+    let is_same = new.is_some() && new == old;
+    let old = old.filter(|_| !is_same && !planted(Bug::OldKeyNotEnded));
+    let new = new.filter(|_| !(is_same && planted(Bug::SameKeyNotRenewed)));
     debug_assert!(old.as_ref().is_none_or(|old| Some(old) != new.as_ref()));
     let index = index.id;
     let update = move |key, live| IndexUpdate { index, key, live };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use crate::persistence::{IndexId, KeyRange};
+use crate::planted::{Bug, planted};
 
 /// Index ranges read. Ranges of one index are kept disjoint, non-empty and non-adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +15,8 @@ pub struct ReadSet {
 impl ReadSet {
     /// Adds a range.
     pub fn insert(&mut self, index: IndexId, range: KeyRange) {
-        if !range.is_empty() {
+        let is_lost = planted(Bug::PointsNotRead) && range == KeyRange::point(range.start.clone());
+        if !range.is_empty() && !is_lost {
             let set = self.indexes.entry(index).or_default();
             set.insert(range);
             assert!(!set.ranges.is_empty(), "what was read is recorded");

@@ -7,6 +7,7 @@ use super::Transaction;
 use super::write_set::Stored;
 use crate::error::{Error, Result};
 use crate::persistence::{IndexId, IndexPage, IndexRead, KeyRange, Order};
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::value::{Object, decode_document};
 
@@ -107,15 +108,17 @@ impl Scan {
             }
             let stored_first = match (&own, self.fetched.front()) {
                 (None, None) => {
-                    tx.reads
-                        .insert(self.index, std::mem::replace(&mut self.rest, empty()));
+                    let rest = std::mem::replace(&mut self.rest, empty());
+                    if !planted(Bug::ScanEndNotRead) {
+                        tx.reads.insert(self.index, rest);
+                    }
                     return Ok(ScanStep::Done);
                 }
                 (None, Some(_)) => true,
                 (Some(_), None) => false,
                 (Some((own, _)), Some((stored, _))) => match self.order {
-                    Order::Ascending => stored < own,
-                    Order::Descending => stored > own,
+                    Order::Descending if !planted(Bug::DescendingMergedAscending) => stored > own,
+                    _ => stored < own,
                 },
             };
             let row = if stored_first {
@@ -138,6 +141,7 @@ impl Scan {
                     .fetched
                     .front()
                     .is_some_and(|(stored, _)| *stored == key)
+                    && !planted(Bug::StoredRowNotHidden)
                 {
                     self.fetched.pop_front();
                 }
@@ -211,7 +215,7 @@ impl Scan {
     /// Records the range up to and including `key` as read, and leaves the rest.
     fn advance(&mut self, tx: &mut Transaction, key: &[u8]) {
         assert!(self.rest.contains(key), "nothing is handed out twice");
-        let consumed = match self.order {
+        let mut consumed = match self.order {
             Order::Ascending => {
                 let next = successor(key);
                 KeyRange {
@@ -226,7 +230,12 @@ impl Scan {
         };
         assert!(consumed.contains(key), "a row that is seen is depended on");
         assert!(!self.rest.contains(key), "it is handed out once");
-        tx.reads.insert(self.index, consumed);
+        if planted(Bug::GapsNotRead) {
+            consumed = KeyRange::point(key.to_vec());
+        }
+        if !(planted(Bug::DescendingNotRead) && self.order == Order::Descending) {
+            tx.reads.insert(self.index, consumed);
+        }
     }
 }
 
