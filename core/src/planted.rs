@@ -126,17 +126,34 @@ bugs! {
     CatalogTouchesNothing,
 }
 
-/// Whether a defect is active here.
 #[cfg(not(feature = "planted-bugs"))]
-pub const fn planted(_: Bug) -> bool {
-    false
+pub use absent::{active, planted, with};
+#[cfg(feature = "planted-bugs")]
+pub use present::{active, planted, with};
+
+#[cfg(not(feature = "planted-bugs"))]
+mod absent {
+    use super::Bug;
+
+    /// Whether a defect is active: never.
+    pub const fn planted(_: Bug) -> bool {
+        false
+    }
+
+    /// The defect that is active: none.
+    pub const fn active() -> Option<Bug> {
+        None
+    }
+
+    /// Runs `f`.
+    pub fn with<T>(bug: Option<Bug>, f: impl FnOnce() -> T) -> T {
+        assert!(bug.is_none(), "defects need the feature `planted-bugs`");
+        f()
+    }
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use switch::{planted, with};
-
-#[cfg(feature = "planted-bugs")]
-mod switch {
+mod present {
     use std::cell::Cell;
 
     use super::Bug;
@@ -148,6 +165,11 @@ mod switch {
     /// Whether a defect is active in this thread.
     pub fn planted(bug: Bug) -> bool {
         ACTIVE.get() == Some(bug)
+    }
+
+    /// The defect that is active in this thread, for threads that it starts.
+    pub fn active() -> Option<Bug> {
+        ACTIVE.get()
     }
 
     /// Runs `f` with a defect, or none, active in this thread.

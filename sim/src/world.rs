@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use concave_core::planted;
 use concave_core::runtime::Runtime;
 use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
@@ -100,7 +101,8 @@ pub fn run_with(
     trace: Option<Box<dyn Write + Send>>,
 ) -> Result<Success, Box<Failure>> {
     let thread = thread::Builder::new().name(format!("world {}", settings.seed));
-    let world = thread.spawn(move || run_here(settings, trace));
+    let bug = planted::active();
+    let world = thread.spawn(move || planted::with(bug, || run_here(settings, trace)));
     let world = world.expect("the system has one more thread");
     world.join().expect("panics of the world were caught")
 }
