@@ -21,6 +21,7 @@ pub mod planted;
 pub mod query;
 pub mod request_id;
 pub mod runtime;
+pub mod schedule;
 pub mod schema;
 pub mod subscription;
 pub mod sync;

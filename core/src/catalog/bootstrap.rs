@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::{BY_CREATION_TIME, BY_ID, Catalog, Index, IndexState, index_document, table_document};
 use crate::error::Result;
 use crate::persistence::{IndexId, IndexUpdate, Revision, TableId};
+use crate::schedule;
 use crate::timestamp::Timestamp;
 use crate::value::{
-    DocumentId, FieldPath, InternalId, Object, TableNumber, Value, encode_document,
+    CREATION_TIME_FIELD, DocumentId, FieldPath, InternalId, Object, TableNumber, Value,
+    encode_document,
 };
 
 /// User tables are numbered from here; below are system tables.
@@ -97,6 +99,21 @@ const SYSTEM_TABLES: &[SystemTable] = &[
     SystemTable {
         name: "_pushes",
         indexes: &[],
+        in_catalog: false,
+    },
+    // Scheduled functions as functions see them.
+    SystemTable {
+        name: schedule::JOBS,
+        indexes: &[(BY_CREATION_TIME, &[CREATION_TIME_FIELD])],
+        in_catalog: false,
+    },
+    // What the scheduler does with each of them next. Jobs that are due at one time go in order of creation.
+    SystemTable {
+        name: schedule::ENTRIES,
+        indexes: &[(
+            schedule::ENTRIES_BY_DUE,
+            &["step", "due", CREATION_TIME_FIELD],
+        )],
         in_catalog: false,
     },
 ];

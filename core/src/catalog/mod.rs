@@ -20,6 +20,7 @@ pub(crate) use bootstrap::built_in_indexes;
 pub use bootstrap::{
     FIRST_USER_TABLE_NUMBER, SystemTable, bootstrap_revisions, system_table, well_known,
 };
+pub(crate) use document::object;
 pub use document::{index_document, table_document};
 pub use index::{Index, IndexState};
 pub use schemas::{SchemaState, Schemas, StoredSchema, schema_document};

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
-use super::{CallContext, Database, Deployer, FunctionLog, Functions};
+use super::{CallContext, Database, Deployer, FunctionLog, Functions, Scheduler};
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, ErrorClass, Result};
@@ -99,6 +99,8 @@ pub trait HttpClient: Send + Sync + 'static {
 /// A running deployment.
 pub struct Backend {
     functions: Functions,
+    /// Runs what is scheduled for as long as this is here.
+    _scheduler: Scheduler,
     deployer: Deployer,
     log: Arc<FunctionLog>,
     admin_keys: AdminKeys,
@@ -144,6 +146,7 @@ impl Backend {
             log.clone(),
         );
         Ok(Arc::new(Self {
+            _scheduler: Scheduler::start(&functions),
             functions,
             deployer,
             log,

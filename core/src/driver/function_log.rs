@@ -32,6 +32,8 @@ pub struct Completion {
     pub identifier: String,
     /// What it printed.
     pub log_lines: Vec<LogLine>,
+    /// What called it: `Scheduler`, `Action`, or `Unknown`.
+    pub caller: &'static str,
     /// Whether the result came from the cache, so that nothing ran.
     pub cached: bool,
     /// How long it took.
@@ -124,6 +126,7 @@ impl FunctionLog {
                 timestamp: self.runtime.now(),
                 system_code: Some("warning:unsupported".to_owned()),
             }],
+            caller: "Unknown",
             cached: false,
             execution_time: Duration::ZERO,
             error: None,
@@ -191,7 +194,7 @@ impl Completion {
             "error": self.error,
             "requestId": self.request_id,
             "executionId": self.execution_id,
-            "caller": "Unknown",
+            "caller": self.caller,
             "parentExecutionId": null,
             "identityType": "unknown",
             "environment": "isolate",

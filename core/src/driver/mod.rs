@@ -14,6 +14,7 @@ mod deployment;
 mod environment;
 mod function_log;
 mod functions;
+mod scheduler;
 mod schema_change;
 mod schema_evaluation;
 mod schema_worker;
@@ -27,6 +28,7 @@ pub use database::{CommitError, Database};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
+pub use scheduler::Scheduler;
 pub use session::{Incoming, Outgoing, serve};
 pub use subscription::{Subscription, Watcher};
 

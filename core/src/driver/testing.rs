@@ -1,7 +1,7 @@
 //! A world for unit tests of the drivers: real threads, real time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_channel::oneshot;
@@ -16,14 +16,26 @@ use crate::timestamp::Timestamp;
 pub(crate) struct ThreadRuntime {
     begun: Instant,
     entropy: AtomicU64,
+    /// How far the wall clock is off, in nanoseconds.
+    clock_error: AtomicI64,
 }
 
 impl ThreadRuntime {
-    pub(crate) fn handle() -> RuntimeHandle {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
             entropy: AtomicU64::new(1),
+            clock_error: AtomicI64::new(0),
         })
+    }
+
+    pub(crate) fn handle() -> RuntimeHandle {
+        Self::new()
+    }
+
+    /// Sets the wall clock off by so much, from the true time.
+    pub(crate) fn set_clock_error(&self, nanos: i64) {
+        self.clock_error.store(nanos, Ordering::Relaxed);
     }
 }
 
@@ -32,7 +44,8 @@ impl Runtime for ThreadRuntime {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
-        Timestamp(since_epoch.as_nanos() as u64)
+        let error = self.clock_error.load(Ordering::Relaxed);
+        Timestamp((since_epoch.as_nanos() as u64).saturating_add_signed(error))
     }
 
     fn monotonic(&self) -> Duration {
@@ -41,11 +54,14 @@ impl Runtime for ThreadRuntime {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let (sender, receiver) = oneshot::channel();
+        // Dropping the future ends the thread.
+        let (waiting, dropped) = mpsc::channel::<()>();
         std::thread::spawn(move || {
-            std::thread::sleep(duration);
-            let _ = sender.send(());
+            if dropped.recv_timeout(duration) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = sender.send(());
+            }
         });
-        receiver.map(|_| ()).boxed()
+        receiver.map(move |_| drop(waiting)).boxed()
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {

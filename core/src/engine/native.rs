@@ -113,6 +113,7 @@ impl FunctionEngine for NativeEngine {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             now: call.now,
+            kind: call.kind,
         });
         let context = NativeContext {
             shared: shared.clone(),
@@ -142,6 +143,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     now: Timestamp,
+    kind: FunctionKind,
 }
 
 impl Shared {
@@ -200,6 +202,40 @@ impl NativeContext {
                 return Ok(rows);
             }
             rows.push(next["value"].take());
+        }
+    }
+
+    /// The clock as it was when the function began.
+    pub fn now(&self) -> Timestamp {
+        self.shared.now
+    }
+
+    /// Schedules a function to run after `delay`, as `ctx.scheduler` does; gives the id of its record. In a mutation or
+    /// an action.
+    pub async fn schedule(
+        &self,
+        delay: Duration,
+        function: &str,
+        args: Json,
+    ) -> Result<String, Failure> {
+        let seconds = self.now().as_millis_f64() / 1e3 + delay.as_secs_f64();
+        let args = json!({"name": function, "ts": seconds, "args": args, "version": "1.48.0"});
+        let id = self.call(&self.scheduler_op("schedule"), args).await?;
+        id.as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new("The id of a scheduled function is not text."))
+    }
+
+    /// Cancels a scheduled function by its id.
+    pub async fn cancel(&self, id: &str) -> Result<(), Failure> {
+        let op = self.scheduler_op("cancel_job");
+        self.call(&op, json!({ "id": id })).await.map(|_| ())
+    }
+
+    fn scheduler_op(&self, name: &str) -> String {
+        match self.shared.kind {
+            FunctionKind::Action => format!("1.0/actions/{name}"),
+            FunctionKind::Query | FunctionKind::Mutation => format!("1.0/{name}"),
         }
     }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Arguments;
 use crate::engine::{FunctionKind, LogLine, Observed, SyncHost, SystemError, SystemResult};
 use crate::identity::Identity;
-use crate::query::{CursorKey, Query, QueryStream, Visibility};
+use crate::query::{CursorKey, Query, QueryStream, Visibility, is_readable_system_table};
 use crate::request_id::RequestId;
 use crate::timestamp::Timestamp;
 use crate::transaction::Transaction;
@@ -55,6 +55,8 @@ pub struct CallState {
     pub journal_out: Option<String>,
     /// Whether a page was read: only one is allowed.
     pub paginated: bool,
+    /// The scheduled function that all this is part of.
+    pub scheduled: Option<DocumentId>,
 }
 
 impl CallState {
@@ -106,7 +108,9 @@ impl CallState {
             crate::value::check_table_name(&table)
                 .map_err(|error| args.error("table", error.message))?;
         }
-        let table = self.tx.table(&table).filter(|table| !table.is_system());
+        let table = (!table.starts_with('_') || is_readable_system_table(&table))
+            .then(|| self.tx.table(&table))
+            .flatten();
         let id = DocumentId::decode(&text)
             .filter(|id| table.is_some_and(|table| table.number == id.table));
         Ok(json!({ "id": id.map_or(Json::Null, |id| Json::String(id.encode())) }).to_string())

@@ -20,7 +20,7 @@ pub use ast::{OPERATORS_MAX, Operator, Query, SearchFilter, Source};
 pub use cursor::{Cursor, CursorKey, Fingerprint, InvalidCursor, Journal, Position};
 pub use expression::{Arithmetic, Comparison, EXPRESSION_DEPTH_MAX, Expression};
 pub use page::{PAGE_SIZE_MAX, Page, PageError, PageQuery, PageRequest, PageStatus, PageStep};
-pub use plan::{Plan, Visibility};
+pub use plan::{Plan, Visibility, is_readable_system_table};
 pub use range::{BoundOperator, RangeBound, key_range};
 pub use stream::{QueryStep, QueryStream};
 

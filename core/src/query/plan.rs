@@ -10,11 +10,14 @@ use super::range::{RangeBound, key_range};
 use crate::catalog::{BY_CREATION_TIME, BY_ID, Index, Table};
 use crate::error::{Error, Result};
 use crate::persistence::{IndexId, KeyRange, Order};
+use crate::schedule;
 use crate::transaction::Transaction;
 use crate::value::{CREATION_TIME_FIELD, FieldPath, ID_FIELD};
 
-/// System tables that user code may read.
-const READABLE_SYSTEM_TABLES: [&str; 2] = ["_storage", "_scheduled_functions"];
+/// Whether user code may read that system table.
+pub fn is_readable_system_table(name: &str) -> bool {
+    ["_storage", schedule::JOBS].contains(&name)
+}
 
 /// Whose query it is: decides which tables there are for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +154,7 @@ impl fmt::Display for Plan {
 
 /// The table as far as such a query may see it.
 fn visible_table(tx: &mut Transaction, name: &str, visibility: Visibility) -> Option<Arc<Table>> {
-    let hidden = name.starts_with('_') && !READABLE_SYSTEM_TABLES.contains(&name);
+    let hidden = name.starts_with('_') && !is_readable_system_table(name);
     match visibility {
         Visibility::User if hidden => None,
         Visibility::User | Visibility::System => tx.table(name),

@@ -17,8 +17,8 @@ use sha2::{Digest, Sha256};
 pub use read_set::ReadSet;
 pub use scan::{Row, Scan, ScanStep, successor};
 pub use usage::{
-    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX, RANGES_READ_MAX,
-    Usage,
+    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX,
+    FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, SCHEDULED_ARGS_BYTES_MAX, Usage,
 };
 pub use write_set::{DocumentWrite, Stored, WriteSet};
 
@@ -150,6 +150,14 @@ impl Transaction {
         self.usage.count_read(bytes)
     }
 
+    /// Counts a function that is being scheduled with arguments of that size.
+    ///
+    /// # Errors
+    /// Codes `TooManyFunctionsScheduled` and `ScheduledFunctionsArgumentsTooLarge`.
+    pub fn count_scheduled(&mut self, bytes: usize) -> Result<()> {
+        self.usage.count_scheduled(bytes)
+    }
+
     /// The table of that name, as this transaction sees it.
     pub fn table(&mut self, name: &str) -> Option<Arc<Table>> {
         match self.catalog.table(name).cloned() {
@@ -242,10 +250,11 @@ impl Transaction {
     /// # Errors
     /// If the name is not a legal table name.
     pub fn ensure_table(&mut self, name: &str) -> Result<Arc<Table>> {
+        // Checked first: system tables are there, but not for whoever names a table this way.
+        value::check_table_name(name)?;
         if let Some(table) = self.table(name) {
             return Ok(table);
         }
-        value::check_table_name(name)?;
         // Ids are taken from the catalog as a whole, so two transactions that each create a table conflict.
         self.reads
             .insert(well_known::TABLES_BY_NAME, KeyRange::all());

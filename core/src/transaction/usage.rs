@@ -12,6 +12,10 @@ pub const RANGES_READ_MAX: usize = 4096;
 pub const DOCUMENTS_WRITTEN_MAX: usize = 16_000;
 /// Most bytes that one transaction may write.
 pub const BYTES_WRITTEN_MAX: usize = 16 << 20;
+/// Most functions that one transaction may schedule.
+pub const FUNCTIONS_SCHEDULED_MAX: usize = 1000;
+/// Most bytes of arguments of functions that one transaction may schedule.
+pub const SCHEDULED_ARGS_BYTES_MAX: usize = 16 << 20;
 
 /// What a transaction has used, its nested calls included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub struct Usage {
     pub documents_written: usize,
     /// Their sizes added up.
     pub bytes_written: usize,
+    /// Functions scheduled.
+    pub functions_scheduled: usize,
+    /// Sizes of their arguments added up.
+    pub scheduled_args_bytes: usize,
 }
 
 impl Usage {
@@ -63,6 +71,29 @@ impl Usage {
             RANGES_READ_MAX,
             READ_HINT,
         )
+    }
+
+    pub(super) fn count_scheduled(&mut self, bytes: usize) -> Result<()> {
+        if self.functions_scheduled >= FUNCTIONS_SCHEDULED_MAX {
+            return Err(Error::bad_request(
+                "TooManyFunctionsScheduled",
+                format!(
+                    "Too many functions scheduled by this mutation (limit: {FUNCTIONS_SCHEDULED_MAX})"
+                ),
+            ));
+        }
+        if self.scheduled_args_bytes + bytes > SCHEDULED_ARGS_BYTES_MAX {
+            return Err(Error::bad_request(
+                "ScheduledFunctionsArgumentsTooLarge",
+                format!(
+                    "Too large total size of the arguments of scheduled functions from this mutation \
+                     (limit: {SCHEDULED_ARGS_BYTES_MAX} bytes)"
+                ),
+            ));
+        }
+        self.functions_scheduled += 1;
+        self.scheduled_args_bytes += bytes;
+        Ok(())
     }
 
     pub(super) fn count_write(&mut self, bytes: usize) -> Result<()> {

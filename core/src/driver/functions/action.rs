@@ -195,7 +195,9 @@ impl Functions {
                     .map_err(SystemError::new)?;
                 Ok(response.to_string())
             }
-            _ => self.shared_answer(path, &context.request_id, op, args),
+            "1.0/actions/schedule" => self.schedule_from_action(context, args).await,
+            "1.0/actions/cancel_job" => self.cancel_from_action(args).await,
+            _ => self.shared_answer(path, &context.request_id, context.scheduled, op, args),
         }
     }
 

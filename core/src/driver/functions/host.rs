@@ -7,7 +7,7 @@ use super::syscalls::function_address;
 use crate::engine::{SystemError, SystemResult};
 use crate::function::Arguments;
 use crate::request_id::RequestId;
-use crate::value::FunctionPath;
+use crate::value::{DocumentId, FunctionPath};
 
 impl Functions {
     /// Answers a system call that needs neither a transaction nor time.
@@ -15,6 +15,7 @@ impl Functions {
         &self,
         path: &FunctionPath,
         request_id: &RequestId,
+        scheduled: Option<DocumentId>,
         op: &str,
         args: &str,
     ) -> SystemResult {
@@ -33,7 +34,7 @@ impl Functions {
             ),
             "1.0/getRequestMetadata" => Ok(json!({
                 "ip": null, "userAgent": null, "requestId": request_id.to_string(),
-                "scheduledFunctionId": null, "authToken": null,
+                "scheduledFunctionId": scheduled.map(|id| id.encode()), "authToken": null,
             })
             .to_string()),
             _ => Err(SystemError::new(match missing_feature(op) {
@@ -49,7 +50,6 @@ fn missing_feature(op: &str) -> Option<&'static str> {
     let name = op.strip_prefix("1.0/").unwrap_or(op);
     let name = name.strip_prefix("actions/").unwrap_or(name);
     Some(match name {
-        "schedule" | "cancel_job" => "The scheduler",
         "vectorSearch" => "Vector search",
         "signJwt" => "Signing tokens",
         "auditLog" => "The audit log",

@@ -4,6 +4,8 @@ mod action;
 mod host;
 mod mutation;
 mod query;
+mod scheduled;
+mod scheduling;
 mod syscalls;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,7 @@ use crate::identity::Identity;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
 use crate::transaction::{Transaction, Usage};
-use crate::value::FunctionPath;
+use crate::value::{DocumentId, FunctionPath};
 use query::QueryCache;
 
 /// Who calls a function, and what the call is part of.
@@ -45,6 +47,8 @@ pub struct CallContext {
     pub request_id: RequestId,
     /// How deep actions are nested in actions.
     pub depth: u32,
+    /// The scheduled function that the call runs, or that called it.
+    pub scheduled: Option<DocumentId>,
 }
 
 impl CallContext {
@@ -61,6 +65,7 @@ impl CallContext {
             access,
             request_id,
             depth: 0,
+            scheduled: None,
         }
     }
 }
@@ -157,6 +162,11 @@ impl Functions {
             },
             identifier: path.stripped(),
             log_lines: ended.logs.to_vec(),
+            caller: match (context.depth, context.scheduled) {
+                (0, None) => "Unknown",
+                (0, Some(_)) => "Scheduler",
+                _ => "Action",
+            },
             cached: false,
             execution_time: runtime.monotonic().saturating_sub(begun),
             error: ended.failure.map(Failure::to_string),

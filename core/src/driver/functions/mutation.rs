@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 use super::udf::UdfOutcome;
 use super::{CallContext, Ended, Functions};
+use crate::commit::Conflict;
+use crate::driver::contention::Turn;
 use crate::driver::database::CommitError;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
@@ -17,7 +19,7 @@ use crate::transaction::{Row, Transaction};
 use crate::value::{DocumentId, FunctionPath, InternalId, Object, Value};
 
 /// How long a mutation is run again and again before its caller is told that there are too many conflicts.
-const CONFLICT_TIME: Duration = Duration::from_secs(60);
+pub(super) const CONFLICT_TIME: Duration = Duration::from_secs(60);
 
 /// Names a mutation request of a client session: sent again after a reconnect, it has the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,18 +121,22 @@ impl Functions {
             if runtime.monotonic() - begun > CONFLICT_TIME {
                 return Err(too_many_conflicts(table.as_deref()));
             }
-            // First queue for the very key; a transaction that keeps losing is up against a whole range.
             drop(turn.take());
-            if let Some(conflict) = conflict {
-                let key = if attempt < 3 {
-                    conflict.key
-                } else {
-                    Vec::new()
-                };
-                turn = Some(self.shared.contention.enter((conflict.index, key)).await);
-            }
+            turn = self.wait_for_turn(conflict, attempt).await;
         }
         unreachable!("the attempts do not run out");
+    }
+
+    /// Queues for what a transaction and others want. First for the very key; a transaction that keeps losing is up
+    /// against a whole range.
+    pub(super) async fn wait_for_turn(
+        &self,
+        conflict: Option<Conflict>,
+        attempt: u32,
+    ) -> Option<Turn> {
+        let Conflict { index, key, .. } = conflict?;
+        let key = if attempt < 3 { key } else { Vec::new() };
+        Some(self.shared.contention.enter((index, key)).await)
     }
 
     async fn run_mutation(
@@ -197,6 +203,7 @@ impl Functions {
             journal_in: journal,
             journal_out: None,
             paginated: false,
+            scheduled: context.scheduled,
             tx,
         }
     }
@@ -263,7 +270,7 @@ fn read_record(row: &Row) -> Result<MutationResult> {
     })
 }
 
-fn too_many_conflicts(table: Option<&str>) -> Error {
+pub(super) fn too_many_conflicts(table: Option<&str>) -> Error {
     let place = table.map_or_else(
         || "it used".to_owned(),
         |table| format!("in the \"{table}\" table"),

@@ -12,15 +12,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::function::{self, Access, Arguments, CallState};
 use crate::query::{
     InvalidCursor, PageError, PageQuery, PageRequest, PageStep, Query, QueryStep, Visibility,
+    is_readable_system_table,
 };
 use crate::transaction::{
-    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX, RANGES_READ_MAX,
-    Row,
+    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX,
+    FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, Row, SCHEDULED_ARGS_BYTES_MAX,
 };
 use crate::value::{DocumentId, FunctionPath, Object, patch_from_json};
 
 /// Why a system call has no answer.
-enum Refusal {
+pub(super) enum Refusal {
     /// The code's fault: thrown into it.
     Thrown(SystemError),
     /// Not the code's fault: the run ends.
@@ -51,7 +52,7 @@ fn invalid_cursor(error: InvalidCursor) -> Refusal {
     })
 }
 
-type Answer = Result<String, Refusal>;
+pub(super) type Answer = Result<String, Refusal>;
 
 impl Functions {
     /// Answers one asynchronous system call of a query or mutation.
@@ -76,6 +77,8 @@ impl Functions {
             "1.0/shallowMerge" => self.db_update(&mut state, args, Update::Patch).await,
             "1.0/replace" => self.db_update(&mut state, args, Update::Replace).await,
             "1.0/remove" => self.db_update(&mut state, args, Update::Delete).await,
+            "1.0/schedule" => self.schedule(deployment, &mut state, args).await,
+            "1.0/cancel_job" => self.cancel(&mut state, args).await,
             "1.0/getUserIdentity" => {
                 state.identity_read = true;
                 Ok(state.identity.user_json().to_string())
@@ -86,7 +89,7 @@ impl Functions {
             )
             .into()),
             _ => self
-                .shared_answer(&state.path, &state.request_id, op, args)
+                .shared_answer(&state.path, &state.request_id, state.scheduled, op, args)
                 .map_err(Refusal::Thrown),
         };
         match answer {
@@ -141,8 +144,8 @@ impl Functions {
         if !table.is_system() && system {
             return Err(SystemError::new("User tables cannot be accessed with db.system.").into());
         }
-        if table.is_system() {
-            // The tables of the database itself do not exist for functions.
+        if table.is_system() && !is_readable_system_table(&table.name) {
+            // The other tables of the database itself do not exist for functions.
             return Ok(None);
         }
         match expected {
@@ -265,6 +268,13 @@ impl Functions {
         refuse_in_queries(state, "db.insert")?;
         let name = args.string("table")?;
         let document = args.object("value")?;
+        if is_readable_system_table(&name) {
+            return Err(Error::bad_request(
+                "ReadOnlyTable",
+                format!("The table {name} is read-only: the system writes it."),
+            )
+            .into());
+        }
         let table = state
             .tx
             .ensure_table(&name)
@@ -348,6 +358,7 @@ impl Functions {
             journal_in: None,
             journal_out: None,
             paginated: false,
+            scheduled: state.scheduled,
             tx: state.tx,
         };
         let (mut nested, outcome) = self.run_udf(deployment, function, args, nested).await?;
@@ -378,7 +389,7 @@ enum Update {
     Delete,
 }
 
-fn refuse_in_queries(state: &CallState, method: &str) -> Result<(), SystemError> {
+pub(super) fn refuse_in_queries(state: &CallState, method: &str) -> Result<(), SystemError> {
     if state.kind == FunctionKind::Mutation {
         return Ok(());
     }
@@ -450,8 +461,8 @@ fn metrics(state: &CallState) -> String {
         "databaseQueries": metric(usage.ranges_read, RANGES_READ_MAX),
         "documentsRead": metric(usage.documents_read, DOCUMENTS_READ_MAX),
         "documentsWritten": metric(usage.documents_written, DOCUMENTS_WRITTEN_MAX),
-        "functionsScheduled": metric(0, 0),
-        "scheduledFunctionArgsBytes": metric(0, 0),
+        "functionsScheduled": metric(usage.functions_scheduled, FUNCTIONS_SCHEDULED_MAX),
+        "scheduledFunctionArgsBytes": metric(usage.scheduled_args_bytes, SCHEDULED_ARGS_BYTES_MAX),
         "filesRead": metric(0, 0),
         "fileReadBytes": metric(0, 0),
         "filesWritten": metric(0, 0),
