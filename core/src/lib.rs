@@ -9,6 +9,7 @@
 pub mod admin_key;
 pub mod catalog;
 pub mod commit;
+mod concurrency;
 pub mod deploy;
 pub mod driver;
 pub mod engine;

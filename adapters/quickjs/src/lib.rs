@@ -11,6 +11,7 @@
 
 mod arena;
 mod call;
+mod concurrency;
 mod evaluate;
 mod guard;
 mod heap;

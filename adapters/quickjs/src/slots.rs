@@ -6,53 +6,71 @@
 //! calls are served in the order of their arrival. Worlds are made by whoever gets a place without one.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use futures_channel::oneshot;
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::world::World;
 
 /// Depths told apart; deeper calls share the last. Greater than the depth that the core allows.
 const DEPTHS: usize = 16;
 
+/// What is lent: in production, a [`World`].
+pub(crate) trait Reusable {
+    /// Ends what the borrower did with it.
+    fn release(&mut self);
+}
+
+impl Reusable for World {
+    fn release(&mut self) {
+        self.host().release();
+    }
+}
+
 /// The worlds.
-pub(crate) struct Slots {
-    state: Mutex<State>,
+pub(crate) struct Slots<W: Reusable = World> {
+    state: Mutex<State<W>>,
     /// Places of each depth, and worlds kept while idle.
     bound: usize,
 }
 
-#[derive(Default)]
-struct State {
+struct State<W: Reusable> {
     /// Most recently used last.
-    idle: Vec<World>,
-    depths: [Depth; DEPTHS],
+    idle: Vec<W>,
+    depths: [Depth<W>; DEPTHS],
 }
 
-#[derive(Default)]
-struct Depth {
+struct Depth<W: Reusable> {
     /// Places lent.
     lent: usize,
-    queue: VecDeque<oneshot::Sender<Lease>>,
+    queue: VecDeque<oneshot::Sender<Lease<W>>>,
 }
 
 /// A place, with its world unless that has yet to be made. Gives both back when dropped.
-pub(crate) struct Lease {
-    slots: Arc<Slots>,
+pub(crate) struct Lease<W: Reusable = World> {
+    slots: Arc<Slots<W>>,
     depth: usize,
-    pub(crate) world: Option<World>,
+    pub(crate) world: Option<W>,
 }
 
-impl Slots {
+impl<W: Reusable> Slots<W> {
     pub(crate) fn new(bound: usize) -> Arc<Self> {
         assert!(bound > 0, "a class of calls needs a slot");
+        let depth = |_| Depth {
+            lent: 0,
+            queue: VecDeque::new(),
+        };
         Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                idle: Vec::new(),
+                depths: std::array::from_fn(depth),
+            }),
             bound,
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -60,8 +78,8 @@ impl Slots {
     pub(crate) async fn lease(
         self: &Arc<Self>,
         depth: u32,
-        suits: impl Fn(&World) -> bool,
-    ) -> Option<Lease> {
+        suits: impl Fn(&W) -> bool,
+    ) -> Option<Lease<W>> {
         let depth = (depth as usize).min(DEPTHS - 1);
         let receiver = {
             let mut state = self.state();
@@ -83,7 +101,7 @@ impl Slots {
         receiver.await.ok()
     }
 
-    fn place(self: &Arc<Self>, depth: usize, world: Option<World>) -> Lease {
+    fn place(self: &Arc<Self>, depth: usize, world: Option<W>) -> Lease<W> {
         Lease {
             slots: self.clone(),
             depth,
@@ -92,18 +110,18 @@ impl Slots {
     }
 }
 
-impl State {
+impl<W: Reusable> State<W> {
     /// Worlds that exist or are being made, at most.
     fn worlds(&self) -> usize {
         self.idle.len() + self.depths.iter().map(|depth| depth.lent).sum::<usize>()
     }
 }
 
-impl Drop for Lease {
+impl<W: Reusable> Drop for Lease<W> {
     fn drop(&mut self) {
         let mut world = self.world.take();
         if let Some(world) = &mut world {
-            world.host().release();
+            world.release();
         }
         let next = {
             let mut state = self.slots.state();
@@ -127,5 +145,75 @@ impl Drop for Lease {
         };
         // If the caller has gone since, the lease comes back and serves the next one as it is dropped here.
         drop(next.send(self.slots.place(self.depth, world)));
+    }
+}
+
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings {
+    //! Run by `cargo test -p concave-quickjs --features shuttle --lib interleavings`.
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::{Either, select};
+    use shuttle::future::{block_on, spawn, yield_now};
+
+    use super::*;
+
+    struct Dummy(Arc<AtomicUsize>);
+
+    impl Reusable for Dummy {
+        fn release(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    const BOUND: usize = 2;
+
+    /// Callers come, wait, use a place, and some go away while they wait: places are neither lost nor lent twice.
+    #[test]
+    fn places_are_lent_once_and_come_back() {
+        let test = || {
+            block_on(async {
+                let slots = Slots::<Dummy>::new(BOUND);
+                let (lent, released) =
+                    (Arc::new(AtomicUsize::new(0)), Arc::<AtomicUsize>::default());
+                let call = |patience: usize| {
+                    let (slots, lent, released) = (slots.clone(), lent.clone(), released.clone());
+                    spawn(async move {
+                        let give_up = async {
+                            for _ in 0..patience {
+                                yield_now().await;
+                            }
+                        };
+                        let lease = slots.lease(0, |_| true);
+                        let mut lease = match select(Box::pin(lease), Box::pin(give_up)).await {
+                            Either::Left((lease, _)) => lease.unwrap(),
+                            Either::Right(_) => return,
+                        };
+                        let now = lent.fetch_add(1, Ordering::Relaxed) + 1;
+                        assert!(now <= BOUND, "more places are lent than there are");
+                        lease.world.get_or_insert_with(|| Dummy(released));
+                        yield_now().await;
+                        lent.fetch_sub(1, Ordering::Relaxed);
+                    })
+                };
+                let calls = [call(1_000), call(1_000), call(1), call(1_000), call(2)];
+                for call in calls {
+                    call.await.unwrap();
+                }
+                let state = slots.state();
+                assert_eq!(state.depths[0].lent, 0, "all places came back");
+                assert!(
+                    state.depths[0]
+                        .queue
+                        .iter()
+                        .all(oneshot::Sender::is_canceled)
+                );
+                assert!(!state.idle.is_empty() && state.idle.len() <= BOUND);
+                assert!(released.load(Ordering::Relaxed) >= 3);
+            });
+        };
+        shuttle::check_random(test, 1_000);
+        shuttle::check_pct(test, 1_000, 3);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
+use crate::concurrency::{Condvar, Mutex, MutexGuard, thread};
 use crate::world::THREAD_STACK;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -43,7 +44,7 @@ impl Workers {
         };
         for index in 0..count {
             let shared = workers.shared.clone();
-            std::thread::Builder::new()
+            thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .stack_size(THREAD_STACK)
                 .spawn(move || work(&shared))?;
@@ -85,5 +86,36 @@ fn work(shared: &Shared) {
         };
         drop(queue);
         job();
+    }
+}
+
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings {
+    //! Run by `cargo test -p concave-quickjs --features shuttle --lib interleavings`.
+
+    use super::*;
+
+    /// Work that arrives while threads fall asleep is done all the same.
+    #[test]
+    fn no_work_is_overlooked() {
+        let test = || {
+            let workers = Arc::new(Workers::start("test", 2).unwrap());
+            let (sender, done) = shuttle::sync::mpsc::channel();
+            let others = workers.clone();
+            let other_sender = sender.clone();
+            let other = thread::spawn(move || {
+                others.run(move || other_sender.send(1).unwrap());
+            });
+            for n in [2, 3] {
+                let sender = sender.clone();
+                workers.run(move || sender.send(n).unwrap());
+            }
+            let mut all: Vec<i32> = (0..3).map(|_| done.recv().unwrap()).collect();
+            all.sort();
+            assert_eq!(all, [1, 2, 3]);
+            other.join().unwrap();
+        };
+        shuttle::check_random(test, 1_000);
+        shuttle::check_pct(test, 1_000, 3);
     }
 }

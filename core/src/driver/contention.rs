@@ -5,10 +5,11 @@
 //! number of contenders every turn of the queue makes progress, and no one needs to guess a delay.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::persistence::IndexId;
 
 /// What is contended for: a key of an index, or with an empty key the whole index.

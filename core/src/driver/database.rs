@@ -5,7 +5,7 @@
 //! storage. One task, the commit loop, feeds storage.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -15,6 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use super::subscription::{Subscription, Subscriptions};
 use crate::catalog::{self, Catalog, well_known};
 use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
+use crate::concurrency::{Mutex, MutexGuard};
 use crate::error::{Error, ErrorClass, Result};
 use crate::key;
 use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence, PersistenceError};

@@ -2,7 +2,7 @@
 //! it gives.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use futures_executor::block_on;
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use super::function_log::FunctionLog;
 use super::testing::ThreadRuntime;
 use super::{CallContext, Database, Functions, HttpClient, schema_change};
 use crate::catalog::{IndexState, SchemaState};
+use crate::concurrency::Mutex;
 use crate::deploy::{Deployment, module_hash};
 use crate::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,

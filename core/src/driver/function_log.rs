@@ -4,7 +4,9 @@
 //! name the last entry they have seen, so any number of them can follow.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+
+use crate::concurrency::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_channel::oneshot;

@@ -34,6 +34,8 @@ pub use subscription::{Subscription, Watcher};
 
 #[cfg(test)]
 mod deployer_tests;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

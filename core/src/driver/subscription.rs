@@ -1,14 +1,15 @@
 //! Subscriptions: a read set that is watched until a commit touches it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use futures_channel::mpsc;
 
 use super::database::Inner;
 use crate::catalog::well_known;
 use crate::commit::WrittenKeys;
+use crate::concurrency::{AtomicU64, Mutex};
 use crate::planted::{Bug, planted};
 use crate::subscription::{SubscriptionId, SubscriptionIndex};
 use crate::timestamp::Timestamp;
@@ -193,5 +194,70 @@ impl Drop for Subscription {
             // Dropped outside of the lock.
             drop(removed);
         }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings {
+    //! Run by `cargo test -p concave-core --features loom --lib interleavings`.
+
+    use loom::thread;
+
+    use super::*;
+    use crate::persistence::{IndexId, KeyRange};
+
+    const KEY: (IndexId, u8) = (IndexId(1), 7);
+
+    fn read_set() -> ReadSet {
+        let mut reads = ReadSet::default();
+        reads.insert(KEY.0, KeyRange::point(vec![KEY.1]));
+        reads
+    }
+
+    /// Someone begins to watch while a commit comes: whatever the order, they are told, and see that it is so.
+    #[test]
+    fn a_watcher_is_told_whatever_comes_first() {
+        loom::model(|| {
+            let mut subscriptions = Subscriptions::default();
+            let subscription = subscriptions.add(&read_set(), None, Weak::new());
+            let commit = thread::spawn(move || {
+                let keys = WrittenKeys::new(vec![(KEY.0, vec![KEY.1])]);
+                let mut fired = Vec::new();
+                subscriptions.invalidate(&keys, Timestamp(5), &mut fired);
+                assert_eq!(fired.len(), 1);
+                fired.iter().for_each(|state| state.notify());
+            });
+            let (sender, mut told) = mpsc::unbounded();
+            let watcher = Arc::new(Watcher { sender, token: 3 });
+            subscription.watch(&watcher);
+            let seen_early = subscription.invalidated_at();
+            assert!(seen_early.is_none_or(|ts| ts == Timestamp(5)));
+            commit.join().unwrap();
+            assert_eq!(subscription.invalidated_at(), Some(Timestamp(5)));
+            assert_eq!(told.try_recv().ok(), Some(3), "it was told");
+        });
+    }
+
+    /// Two watch at once, one of them goes away meanwhile: the other is told.
+    #[test]
+    fn watchers_do_not_displace_each_other() {
+        loom::model(|| {
+            let mut subscriptions = Subscriptions::default();
+            let subscription = Arc::new(subscriptions.add(&read_set(), None, Weak::new()));
+            let other = subscription.clone();
+            let passing = thread::spawn(move || {
+                let (sender, _) = mpsc::unbounded();
+                other.watch(&Arc::new(Watcher { sender, token: 1 }));
+            });
+            let (sender, mut told) = mpsc::unbounded();
+            let watcher = Arc::new(Watcher { sender, token: 2 });
+            subscription.watch(&watcher);
+            let keys = WrittenKeys::new(vec![(KEY.0, vec![KEY.1])]);
+            let mut fired = Vec::new();
+            subscriptions.invalidate(&keys, Timestamp(9), &mut fired);
+            fired.iter().for_each(|state| state.notify());
+            passing.join().unwrap();
+            assert_eq!(told.try_recv().ok(), Some(2));
+        });
     }
 }

@@ -1,7 +1,9 @@
 //! The state of a query or mutation under way, and the system calls that need nothing but memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use crate::concurrency::{Mutex, MutexGuard};
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
@@ -135,7 +137,7 @@ impl CallCell {
             .expect("the state is here while JavaScript runs")
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<CallState>> {
+    fn lock(&self) -> MutexGuard<'_, Option<CallState>> {
         self.0
             .lock()
             .expect("no one panics while holding a call's state")

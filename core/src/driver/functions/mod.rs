@@ -12,7 +12,7 @@ mod tests;
 mod udf;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use action::ActionResult;
@@ -25,6 +25,7 @@ use super::contention::Contention;
 use super::database::Database;
 use super::deployment::{Deployments, load_deployment};
 use super::function_log::{Completion, FunctionLog};
+use crate::concurrency::Mutex;
 use crate::deploy::Deployment;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::Result;

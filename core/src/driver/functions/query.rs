@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use serde_json::Value as Json;
 
 use super::{CallContext, Ended, Functions, UdfOutcome};
+use crate::concurrency::MutexGuard;
 use crate::driver::subscription::Subscription;
 use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
@@ -333,7 +334,7 @@ impl Functions {
         })
     }
 
-    fn lock_queries(&self) -> std::sync::MutexGuard<'_, QueryCache> {
+    fn lock_queries(&self) -> MutexGuard<'_, QueryCache> {
         self.shared
             .queries
             .lock()
