@@ -123,11 +123,13 @@ pub enum Fault {
     OpenFailed,
     /// The server found its storage failing when it started.
     StartFailed,
+    /// Recent writes were forgotten while a transaction read at an older snapshot.
+    RetentionRace,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 21] = [
         Fault::Crash,
         Fault::UnsyncedLost,
         Fault::UnsyncedKept,
@@ -148,6 +150,7 @@ impl Fault {
         Fault::ClockBack,
         Fault::ReplyLost,
         Fault::StartFailed,
+        Fault::RetentionRace,
     ];
 
     /// Whether it is drawn anew for every operation of the disk, of which a transaction has many.

@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt};
 use crate::disk::Disk;
 use crate::executor::Node;
 use crate::history::{Claim, History, Outcome};
-use crate::report::Operation;
+use crate::report::{Fault, Operation, Report};
 use crate::sqlite::{self, SqliteSimPersistence};
 use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan, Recorder, set_up};
@@ -65,7 +65,8 @@ struct Life {
     node: Node,
     db: Database,
     storage: Arc<dyn Persistence>,
-    subscriptions: Arc<Mutex<u64>>,
+    /// What happened in this life.
+    report: Arc<Mutex<Report>>,
 }
 
 impl Server {
@@ -105,7 +106,7 @@ impl Server {
                     node,
                     db,
                     storage,
-                    subscriptions: Arc::default(),
+                    report: Arc::default(),
                 });
                 Ok(())
             }
@@ -210,11 +211,11 @@ impl Server {
         receiver.await.unwrap_or(Err(Refusal::Lost))
     }
 
-    /// Subscriptions that fired in this life.
-    pub fn invalidations(&self) -> u64 {
-        lock(&self.life)
-            .as_ref()
-            .map_or(0, |life| *lock(&life.subscriptions))
+    /// What happened in this life.
+    pub fn report(&self) -> Report {
+        let life = lock(&self.life);
+        life.as_ref()
+            .map_or_else(Report::default, |life| lock(&life.report).clone())
     }
 }
 
@@ -239,6 +240,7 @@ impl Life {
             "#{number} {operation:?} begins at {}",
             snapshot.ts.0
         ));
+        let remembered = self.db.remembers_since();
         let tx = self.db.begin_at(snapshot.clone());
         let recorder = Recorder::new(self.db.clone(), tx, number);
         let (recorder, result) = work(recorder).await;
@@ -267,6 +269,9 @@ impl Life {
         if operation == Operation::Watch {
             self.watch(&history, number, &tx.reads().clone(), &snapshot)
                 .await;
+        }
+        if self.db.remembers_since() > remembered {
+            lock(&self.report).strike(Fault::RetentionRace);
         }
         let committed = self.db.commit(tx).await;
         self.node.trace(format!("#{number} {committed:?}"));
@@ -320,7 +325,7 @@ impl Life {
                 assert!(at > snapshot.ts, "what was read was valid when it was read");
                 self.node
                     .trace(format!("#{number} subscription fires at {}", at.0));
-                *lock(&self.subscriptions) += 1;
+                lock(&self.report).invalidations += 1;
                 claim(Claim::Before(at));
                 return;
             }

@@ -288,8 +288,8 @@ impl World {
 
     /// Ends the server's life.
     fn stop(&self) {
-        let invalidations = self.server.invalidations();
-        self.count(|report| report.invalidations += invalidations);
+        let life = self.server.report();
+        self.count(|report| report.add(&life));
         self.server.crash();
     }
 

@@ -135,6 +135,11 @@ impl Database {
         &self.inner.persistence
     }
 
+    /// Writes after this are remembered: older timestamps can neither be read at nor committed on.
+    pub fn remembers_since(&self) -> Timestamp {
+        self.inner.lock().committer.log().begins_after()
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot.clone()
