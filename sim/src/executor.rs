@@ -8,7 +8,7 @@
 //! Invariants: time never goes back; futures and wakers are dropped only while the state is not locked, since
 //! dropping them may wake others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::io::Write;
@@ -43,6 +43,17 @@ pub struct Executor {
 pub struct Node {
     shared: Arc<Shared>,
     id: u64,
+    clock: Arc<Mutex<Clock>>,
+}
+
+/// The wall clock of a machine, which outlives its lives.
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    /// How far it was ahead of simulated time at `since`, in nanoseconds.
+    ahead_ns: i64,
+    since: Duration,
+    /// How much faster than simulated time it goes from then on.
+    drift_ppm: i64,
 }
 
 struct Shared {
@@ -52,8 +63,8 @@ struct Shared {
 struct State {
     now: Duration,
     rng: Rng,
-    /// Living machines, and how far their wall clocks are ahead, in nanoseconds.
-    nodes: BTreeMap<u64, i64>,
+    /// Living machines.
+    nodes: BTreeSet<u64>,
     tasks: BTreeMap<u64, Task>,
     ready: Vec<u64>,
     timers: BTreeMap<(Duration, u64), Waker>,
@@ -91,7 +102,7 @@ impl Executor {
         let state = State {
             now: Duration::ZERO,
             rng,
-            nodes: BTreeMap::new(),
+            nodes: BTreeSet::new(),
             tasks: BTreeMap::new(),
             ready: Vec::new(),
             timers: BTreeMap::new(),
@@ -107,7 +118,7 @@ impl Executor {
 
     /// A new machine, whose wall clock is ahead by so many nanoseconds.
     pub fn node(&self, clock_ahead_ns: i64) -> Node {
-        self.shared.node(clock_ahead_ns)
+        self.shared.node(Clock::ahead(clock_ahead_ns))
     }
 
     /// Runs until `main`, a task of `node`, completes.
@@ -179,7 +190,12 @@ impl Drop for Executor {
 impl Node {
     /// A machine beside this one.
     pub fn sibling(&self, clock_ahead_ns: i64) -> Node {
-        self.shared.node(clock_ahead_ns)
+        self.shared.node(Clock::ahead(clock_ahead_ns))
+    }
+
+    /// Another life of this machine, whose clock it shares.
+    pub fn another_life(&self) -> Node {
+        self.shared.node(self.clock.clone())
     }
 
     /// Ends this life: every task of it is dropped where it stands, and new ones do not start.
@@ -206,14 +222,28 @@ impl Node {
 
     /// Whether this life goes on.
     pub fn is_alive(&self) -> bool {
-        self.shared.lock().nodes.contains_key(&self.id)
+        self.shared.lock().nodes.contains(&self.id)
     }
 
     /// Moves this machine's wall clock.
     pub fn jump_clock(&self, by_ns: i64) {
-        if let Some(ahead) = self.shared.lock().nodes.get_mut(&self.id) {
-            *ahead += by_ns;
-        }
+        self.clock().ahead_ns += by_ns;
+    }
+
+    /// From now on this machine's wall clock goes faster than simulated time, by so many parts of a million; or slower.
+    pub fn drift_clock(&self, drift_ppm: i64) {
+        assert!(drift_ppm > -1_000_000, "this would stop the clock");
+        let now = self.monotonic();
+        let mut clock = self.clock();
+        *clock = Clock {
+            ahead_ns: clock.ahead_ns_at(now),
+            since: now,
+            drift_ppm,
+        };
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a line to the trace. The time is added here.
@@ -224,12 +254,28 @@ impl Node {
     }
 }
 
+impl Clock {
+    fn ahead(ahead_ns: i64) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self {
+            ahead_ns,
+            ..Self::default()
+        }))
+    }
+
+    fn ahead_ns_at(&self, now: Duration) -> i64 {
+        let elapsed_ns = i64::try_from((now - self.since).as_nanos());
+        // In microseconds first: drift times nanoseconds would overflow after an hour.
+        let drift_ns = elapsed_ns.expect("simulations are short") / 1_000 * self.drift_ppm / 1_000;
+        self.ahead_ns + drift_ns
+    }
+}
+
 impl Runtime for Node {
     fn now(&self) -> Timestamp {
-        let state = self.shared.lock();
-        let ahead = state.nodes.get(&self.id).copied().unwrap_or_default();
-        let elapsed = u64::try_from(state.now.as_nanos()).expect("simulations are short");
-        Timestamp((EPOCH_NS + elapsed).saturating_add_signed(ahead))
+        let now = self.monotonic();
+        let ahead_ns = self.clock().ahead_ns_at(now);
+        let elapsed = u64::try_from(now.as_nanos()).expect("simulations are short");
+        Timestamp((EPOCH_NS + elapsed).saturating_add_signed(ahead_ns))
     }
 
     fn monotonic(&self) -> Duration {
@@ -247,7 +293,7 @@ impl Runtime for Node {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         let mut state = self.shared.lock();
-        if !state.nodes.contains_key(&self.id) {
+        if !state.nodes.contains(&self.id) {
             drop(state);
             drop(task);
             return;
@@ -280,13 +326,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn node(self: &Arc<Self>, clock_ahead_ns: i64) -> Node {
+    fn node(self: &Arc<Self>, clock: Arc<Mutex<Clock>>) -> Node {
         let mut state = self.lock();
         let id = state.fresh_id();
-        state.nodes.insert(id, clock_ahead_ns);
+        state.nodes.insert(id);
         Node {
             shared: self.clone(),
             id,
+            clock,
         }
     }
 
@@ -473,7 +520,7 @@ mod tests {
 
     #[test]
     fn order_follows_from_the_seed() {
-        let orders: std::collections::BTreeSet<_> = (0..50).map(|seed| order(seed).0).collect();
+        let orders: BTreeSet<_> = (0..50).map(|seed| order(seed).0).collect();
         assert_eq!(orders.len(), 6, "every order comes up");
         assert_eq!(order(7), order(7));
     }
@@ -487,6 +534,27 @@ mod tests {
         });
         let slept = result.unwrap();
         assert!(slept >= Duration::from_secs(1800) && slept < Duration::from_secs(1801));
+    }
+
+    #[test]
+    fn clocks_jump_and_drift_over_lives() {
+        let (result, _) = run(1, |node| async move {
+            let machine = node.sibling(5);
+            let begun = machine.now();
+            machine.drift_clock(500_000);
+            node.sleep(Duration::from_secs(2)).await;
+            machine.drift_clock(-250_000);
+            machine.jump_clock(7);
+            machine.kill();
+            let life = machine.another_life();
+            node.sleep(Duration::from_secs(2)).await;
+            (begun, life.now(), node.monotonic())
+        });
+        let (begun, now, elapsed) = result.unwrap();
+        let expected = 4_500_000_000 + 5 + 7;
+        let slack = 2 * u64::try_from(elapsed.as_nanos() - 4_000_000_000).unwrap() + 2_000;
+        assert!(begun.0 < EPOCH_NS + 5 + slack);
+        assert!(now.0.abs_diff(EPOCH_NS + expected) < slack, "{now:?}");
     }
 
     #[test]

@@ -111,6 +111,14 @@ pub struct Attempt {
     pub claims: Vec<Claim>,
 }
 
+impl Attempt {
+    /// Whether it has read from storage.
+    pub fn has_read(&self) -> bool {
+        let reads = |step: &Step| matches!(step, Step::Scan { .. } | Step::Get { .. });
+        self.steps.iter().any(reads)
+    }
+}
+
 /// All attempts of a world, by number. Clones share it.
 #[derive(Clone, Default)]
 pub struct History {

@@ -210,7 +210,9 @@ fn attribute(
     Ok(committed)
 }
 
-/// A snapshot covers everything whose end was known before it was taken.
+/// A snapshot covers everything whose end was known before it was taken. That goes for two servers at once too: storage
+/// refuses the older one's reads, so that it has nothing stale to show. What it can still tell from memory is which
+/// tables there were, so that attempts count which saw more than that.
 fn real_time(attempts: &[Attempt], committed: &BTreeMap<usize, Timestamp>) -> Result<(), String> {
     let mut ends: Vec<(Duration, Timestamp, usize)> = Vec::new();
     for (number, attempt) in attempts.iter().enumerate() {
@@ -228,7 +230,7 @@ fn real_time(attempts: &[Attempt], committed: &BTreeMap<usize, Timestamp>) -> Re
         newest_by_end.push(newest);
     }
     for (number, attempt) in attempts.iter().enumerate() {
-        if !attempt.newest {
+        if !attempt.newest || !attempt.has_read() {
             continue;
         }
         let before = ends.partition_point(|(ended, _, _)| *ended < attempt.began);

@@ -85,6 +85,12 @@ impl Ending {
 pub enum Fault {
     /// The server stops where it stands and is started again.
     Crash,
+    /// The server's process ended and was started again, and the machine went on.
+    ProcessKilled,
+    /// The server crashed once more while it started.
+    CrashLoop,
+    /// A second server took the database over while the first one went on.
+    TwoWriters,
     /// A crash lost a write that was not synced.
     UnsyncedLost,
     /// A crash kept a write that was not synced, though nobody was told that it succeeded.
@@ -117,6 +123,8 @@ pub enum Fault {
     ClockForward,
     /// The server's clock jumped back.
     ClockBack,
+    /// From then on the server's clock went faster or slower than real time.
+    ClockDrift,
     /// A transaction's answer got lost on its way to the client.
     ReplyLost,
     /// A file could not be opened.
@@ -129,8 +137,11 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 25] = [
         Fault::Crash,
+        Fault::ProcessKilled,
+        Fault::CrashLoop,
+        Fault::TwoWriters,
         Fault::UnsyncedLost,
         Fault::UnsyncedKept,
         Fault::Reordered,
@@ -148,6 +159,7 @@ impl Fault {
         Fault::ShortPage,
         Fault::ClockForward,
         Fault::ClockBack,
+        Fault::ClockDrift,
         Fault::ReplyLost,
         Fault::StartFailed,
         Fault::RetentionRace,

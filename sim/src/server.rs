@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use concave_core::driver::{CommitError, Database, Watcher};
-use concave_core::persistence::Persistence;
+use concave_core::persistence::{OUTCOME_UNKNOWN, Persistence};
 use concave_core::runtime::Runtime;
 use concave_core::transaction::Snapshot;
 use concave_core::{DocumentId, Error, ErrorClass, Timestamp};
@@ -43,21 +43,22 @@ pub enum Refusal {
     Conflict,
     /// Nothing was changed.
     Failed(Error),
-    /// The server stopped before it answered, or does not run.
+    /// The server stopped before it answered, or does not run, or does not know itself what happened.
     Lost,
 }
 
 /// The server. Clones are the same one.
 #[derive(Clone)]
 pub struct Server {
-    supervisor: Node,
+    /// Whose lives run the server, and whose clock they have. It runs nothing itself.
+    machine: Node,
     disk: Disk,
     /// How it uses SQLite, if that is its storage.
     sqlite: Option<sqlite::Use>,
     history: History,
     life: Arc<Mutex<Option<Life>>>,
-    /// How far the wall clock of the machine is ahead; outlives crashes.
-    clock_ahead_ns: Arc<Mutex<i64>>,
+    /// Lives that do not know yet that another one has begun.
+    older: Arc<Mutex<Vec<Life>>>,
 }
 
 #[derive(Clone)]
@@ -78,22 +79,21 @@ impl Server {
         history: History,
     ) -> Self {
         Self {
-            supervisor,
+            machine: supervisor.sibling(0),
             disk,
             sqlite,
             history,
             life: Arc::default(),
-            clock_ahead_ns: Arc::default(),
+            older: Arc::default(),
         }
     }
 
-    /// Begins a life: opens the database on the disk.
+    /// Begins a life: opens the database on the disk. If one runs already, both do until [`Self::retire`].
     ///
     /// # Errors
     /// If storage fails; it may be tried again.
     pub async fn start(&self) -> Result<(), Error> {
-        let ahead = *lock(&self.clock_ahead_ns);
-        let node = self.supervisor.sibling(ahead);
+        let node = self.machine.another_life();
         let opened = async {
             let storage = self.open_storage(node.clone()).await?;
             let db = Database::open(Arc::new(node.clone()), storage.clone()).await?;
@@ -102,17 +102,17 @@ impl Server {
         match opened.await {
             Ok((db, storage)) => {
                 node.trace(format!("server: open at {}", db.snapshot().ts.0));
-                *lock(&self.life) = Some(Life {
+                let older = lock(&self.life).replace(Life {
                     node,
                     db,
                     storage,
                     report: Arc::default(),
                 });
+                lock(&self.older).extend(older);
                 Ok(())
             }
             Err(error) => {
                 node.kill();
-                self.disk.crash();
                 Err(error)
             }
         }
@@ -132,13 +132,25 @@ impl Server {
         life.as_ref().map(|life| life.storage.clone())
     }
 
-    /// Ends the present life at this instant.
+    /// The machine crashes: all lives end at this instant, and what was not synced may be lost.
     pub fn crash(&self) {
-        let life = lock(&self.life).take();
-        if let Some(life) = life {
-            life.node.trace("server: crash");
+        self.machine.trace("server: crash");
+        self.kill();
+        self.disk.crash();
+    }
+
+    /// All lives end at this instant; the machine goes on.
+    pub fn kill(&self) {
+        self.retire();
+        if let Some(life) = lock(&self.life).take() {
             life.node.kill();
-            self.disk.crash();
+        }
+    }
+
+    /// Lives before the present one end at this instant.
+    pub fn retire(&self) {
+        for life in std::mem::take(&mut *lock(&self.older)) {
+            life.node.kill();
         }
     }
 
@@ -149,12 +161,16 @@ impl Server {
 
     /// Moves the machine's clock.
     pub fn jump_clock(&self, by_ns: i64) {
-        *lock(&self.clock_ahead_ns) += by_ns;
-        if let Some(life) = &*lock(&self.life) {
-            life.node
-                .trace(format!("server: clock jumps by {by_ns} ns"));
-            life.node.jump_clock(by_ns);
-        }
+        self.machine
+            .trace(format!("server: clock jumps by {by_ns} ns"));
+        self.machine.jump_clock(by_ns);
+    }
+
+    /// From now on the machine's clock goes faster than real time, by so many parts of a million; or slower.
+    pub fn drift_clock(&self, drift_ppm: i64) {
+        self.machine
+            .trace(format!("server: clock drifts by {drift_ppm} ppm"));
+        self.machine.drift_clock(drift_ppm);
     }
 
     /// Runs one attempt of a planned operation and waits for its reply.
@@ -197,7 +213,7 @@ impl Server {
         + Send
         + 'static,
     ) -> Result<Reply, Refusal> {
-        let Some(life) = lock(&self.life).clone() else {
+        let Some(life) = self.some_life() else {
             return Err(Refusal::Lost);
         };
         let (sender, receiver) = oneshot::channel();
@@ -209,6 +225,13 @@ impl Server {
             let _ = sender.send(reply);
         }));
         receiver.await.unwrap_or(Err(Refusal::Lost))
+    }
+
+    /// The present life, or one of those that it has replaced: some clients have not heard yet.
+    fn some_life(&self) -> Option<Life> {
+        let older = lock(&self.older);
+        let choice = usize::from(self.machine.entropy()[0]) % (older.len() + 1);
+        older.get(choice).or(lock(&self.life).as_ref()).cloned()
     }
 
     /// What happened in this life.
@@ -282,6 +305,7 @@ impl Life {
                 attempt.outcome = Outcome::Committed(*ts);
                 attempt.ended = Some(ended);
             }
+            Err(error) if is_unknown(error) => {}
             Err(_) => {
                 attempt.outcome = Outcome::Refused;
                 attempt.ended = Some(ended);
@@ -293,6 +317,7 @@ impl Life {
                 inserted,
                 fixtures,
             }),
+            Err(error) if is_unknown(&error) => Err(Refusal::Lost),
             Err(CommitError::Conflict { .. }) => Err(Refusal::Conflict),
             Err(CommitError::Failed(error)) => Err(refused(error)),
         }
@@ -342,6 +367,11 @@ impl Life {
             }
         }
     }
+}
+
+/// Whether what was to be committed may be there all the same.
+fn is_unknown(error: &CommitError) -> bool {
+    matches!(error, CommitError::Failed(error) if error.code == OUTCOME_UNKNOWN)
 }
 
 /// Errors of the workload's own transactions are outages; a defect of the core shows as an internal error.

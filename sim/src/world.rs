@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io::Write;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
 use futures_channel::oneshot;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Strike};
 use crate::executor::{Executor, Node};
 use crate::history::History;
 use crate::oracle;
@@ -40,6 +41,10 @@ const RECONNECT: Duration = Duration::from_millis(2);
 const UNSYNCED_WAITS: u32 = 100;
 /// Furthest that the server's clock jumps at once, in nanoseconds.
 const CLOCK_JUMP_NS_MAX: i64 = 120 * 1_000_000_000;
+/// How much faster or slower than real time the server's clock goes, in parts of a million.
+const CLOCK_DRIFTS_PPM: Range<i64> = -900_000..1_000_000;
+/// A crash during recovery hits one of so many operations of the disk.
+const RECOVERY_OPERATIONS: u64 = 16;
 
 /// A world that ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,9 +250,16 @@ impl World {
         change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Crashes the server and moves its clock now and then, until the clients are done. Leaves it running.
+    /// Crashes the server, replaces it and moves its clock now and then, until the clients are done. Leaves one running.
     async fn disturb(self, mut rng: Rng) {
-        let kinds = [Fault::Crash, Fault::ClockForward, Fault::ClockBack];
+        let kinds = [
+            Fault::Crash,
+            Fault::ProcessKilled,
+            Fault::TwoWriters,
+            Fault::ClockForward,
+            Fault::ClockBack,
+            Fault::ClockDrift,
+        ];
         while !self.calm.load(Ordering::Relaxed) {
             let pause = self.settings.disturbance.mul_f64(2.0 * rng.f64());
             self.supervisor.sleep(pause).await;
@@ -255,16 +267,23 @@ impl World {
             if self.settings.chance(fault) == 0.0 {
                 continue;
             }
+            // SQLite keeps a second server out, and its connections do not end without closing.
+            let of_servers = matches!(fault, Fault::ProcessKilled | Fault::TwoWriters);
+            if of_servers && self.settings.sqlite.is_some() {
+                continue;
+            }
             self.count(|report| report.strike(fault));
             match fault {
                 Fault::ClockForward => self.server.jump_clock(rng.i64(0..CLOCK_JUMP_NS_MAX)),
                 Fault::ClockBack => self.server.jump_clock(-rng.i64(0..CLOCK_JUMP_NS_MAX)),
-                _ => self.restart(&mut rng).await,
+                Fault::ClockDrift => self.server.drift_clock(rng.i64(CLOCK_DRIFTS_PPM)),
+                Fault::TwoWriters => self.take_over(&mut rng).await,
+                _ => self.restart(&mut rng, fault == Fault::Crash).await,
             }
         }
     }
 
-    async fn restart(&self, rng: &mut Rng) {
+    async fn restart(&self, rng: &mut Rng, is_crash: bool) {
         // Half of all crashes wait for a moment in which there is something to lose.
         for _ in 0..rng.u32(0..2) * UNSYNCED_WAITS {
             if self.disk.has_unsynced() {
@@ -272,25 +291,58 @@ impl World {
             }
             self.supervisor.sleep(self.settings.disk_latency / 4).await;
         }
-        self.stop();
-        loop {
-            let down = Duration::from_millis(rng.u64(..100));
-            self.supervisor.sleep(down).await;
-            let Err(error) = self.server.start().await else {
-                return;
-            };
-            // Storage may fail, but what it holds must always open.
-            assert_ne!(error.class, ErrorClass::Internal, "{error}");
-            assert_ne!(error.code, "DatabaseDamaged", "{error}");
-            self.count(|report| report.strike(Fault::StartFailed));
+        self.stop(is_crash);
+        let down = Duration::from_millis(rng.u64(..100));
+        self.supervisor.sleep(down).await;
+        while !self.start(rng).await {
+            // What could not start is started again, on a machine that may crash meanwhile. A life of SQLite only ends so.
+            if rng.bool() || self.settings.sqlite.is_some() {
+                self.server.crash();
+            }
         }
     }
 
-    /// Ends the server's life.
-    fn stop(&self) {
+    /// A second server starts while the first one runs, and goes on for a while.
+    async fn take_over(&self, rng: &mut Rng) {
+        while !self.start(rng).await {}
+        let together = Duration::from_millis(rng.u64(..100));
+        self.supervisor.sleep(together).await;
+        self.server.retire();
+    }
+
+    /// Starts a server, unless a fault is in the way.
+    async fn start(&self, rng: &mut Rng) -> bool {
+        if self.settings.chance(Fault::CrashLoop) > 0.0 && rng.u8(..4) == 0 {
+            let strikes = [Strike::CrashBefore, Strike::CrashWithin, Strike::CrashAfter];
+            let strike = strikes[rng.usize(..strikes.len())];
+            let operation = self.disk.operations() + rng.u64(..RECOVERY_OPERATIONS);
+            self.disk.strike_at(operation, strike);
+        }
+        let crashes = self.disk.crashes();
+        let started = self.server.start().await;
+        self.disk.forget_strike();
+        let Err(error) = started else {
+            return true;
+        };
+        // Storage may fail, but what it holds must always open.
+        assert_ne!(error.class, ErrorClass::Internal, "{error}");
+        assert_ne!(error.code, "DatabaseDamaged", "{error}");
+        self.count(|report| report.strike(Fault::StartFailed));
+        if self.disk.crashes() > crashes {
+            self.count(|report| report.strike(Fault::CrashLoop));
+            self.stop(true);
+        }
+        false
+    }
+
+    /// Ends the server's life, with the machine's or alone.
+    fn stop(&self, is_crash: bool) {
         let life = self.server.report();
         self.count(|report| report.add(&life));
-        self.server.crash();
+        match is_crash {
+            true => self.server.crash(),
+            false => self.server.kill(),
+        }
     }
 
     /// Liveness: with all faults healed, transactions finish.
@@ -314,7 +366,7 @@ impl World {
 
     /// Starts once more from the disk and compares what is there with what was seen.
     async fn judge(&self) -> Result<(), String> {
-        self.stop();
+        self.stop(true);
         self.server
             .start()
             .await

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub use write_log::{Conflict, WriteLog, WrittenKeys};
 
 use crate::error::{Error, ErrorClass};
-use crate::persistence::{IndexUpdate, PersistenceError, Revision, TableId};
+use crate::persistence::{IndexUpdate, LEASE_LOST, PersistenceError, Revision, TableId};
 use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::transaction::ReadSet;
@@ -152,9 +152,10 @@ pub struct Published<T> {
 pub enum BatchOutcome<T> {
     /// Durable: publish these in order.
     Published(Vec<Published<T>>),
-    /// Not written: answer these with the error.
+    /// Not written, unless the error says that this is unknown: answer these with the error.
     Failed(Vec<T>, Error),
-    /// Unknown: read the log after the timestamp and call [`Committer::batch_resolved`].
+    /// Unknown: read the log after the timestamp and call [`Committer::batch_resolved`]; if that can never be, call
+    /// [`Committer::batch_abandoned`].
     ReadBack {
         /// The newest timestamp known to be durable.
         after: Timestamp,
@@ -346,12 +347,27 @@ impl<T> Committer<T> {
         }
     }
 
+    /// Settles a batch whose outcome was unknown and remains so, as this server may not read the log any more, or
+    /// cannot. It writes nothing more.
+    pub fn batch_abandoned(&mut self, reason: PersistenceError) -> BatchOutcome<T> {
+        assert!(!self.in_flight.is_empty(), "a batch is in flight");
+        self.halted = Some(reason.clone().into());
+        let unknown = PersistenceError::Unknown(reason.to_string());
+        self.fail(unknown.into())
+    }
+
     /// Refuses all further writes and returns the tickets of those that wait. A batch in flight is settled as usual.
     pub fn halt(&mut self, error: Error) -> Vec<T> {
         self.halted = Some(error);
         let dropped = self.drop_pending();
         self.check();
         dropped
+    }
+
+    /// Whether it writes nothing more since another server has the database.
+    pub fn is_taken_over(&self) -> bool {
+        let halted = self.halted.as_ref();
+        halted.is_some_and(|error| error.code == LEASE_LOST)
     }
 
     /// Forgets writes at or before `before`, which no running transaction needs any more, save the newest `keep`.

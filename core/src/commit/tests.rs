@@ -153,6 +153,30 @@ fn losing_the_lease_stops_all_writes() {
 }
 
 #[test]
+fn losing_the_lease_while_an_outcome_is_unknown_leaves_it_unknown() {
+    let mut committer = Committer::new(Timestamp(10));
+    for ticket in [1, 2] {
+        committer
+            .submit(Timestamp(0), request(10, &[], &[ticket]), ticket)
+            .unwrap();
+        committer.next_batch();
+    }
+    let outcome = committer.batch_persisted(Err(PersistenceError::Unknown("b".into())));
+    assert!(matches!(outcome, BatchOutcome::ReadBack { .. }));
+    match committer.batch_abandoned(PersistenceError::LeaseLost("b".into())) {
+        BatchOutcome::Failed(tickets, error) => {
+            assert_eq!(tickets, [1, 2]);
+            assert_eq!(error.code, "StorageOutcomeUnknown");
+        }
+        other => panic!("{other:?}"),
+    }
+    let (_, rejection) = committer
+        .submit(Timestamp(0), request(10, &[], &[3]), 3)
+        .unwrap_err();
+    assert!(matches!(rejection, Rejection::Halted(error) if error.code == "LeaseLost"));
+}
+
+#[test]
 fn a_trimmed_log_refuses_old_snapshots() {
     let mut committer = Committer::new(Timestamp(10));
     committer

@@ -18,7 +18,9 @@ use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
 use crate::concurrency::{Mutex, MutexGuard};
 use crate::error::{Error, ErrorClass, Result};
 use crate::key;
-use crate::persistence::{IndexId, IndexRead, KeyRange, Order, Persistence, PersistenceError};
+use crate::persistence::{
+    IndexId, IndexPage, IndexRead, KeyRange, Order, Persistence, PersistenceError,
+};
 use crate::planted::{Bug, planted};
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
@@ -210,9 +212,7 @@ impl Database {
             match scan.next(tx)? {
                 ScanStep::Row(row) => return Ok(Some(row)),
                 ScanStep::Done => return Ok(None),
-                ScanStep::Read(read) => {
-                    scan.supply(self.inner.persistence.read_index(read).await?)?
-                }
+                ScanStep::Read(read) => scan.supply(self.inner.read_index(read).await?)?,
             }
         }
     }
@@ -344,7 +344,7 @@ impl Database {
         drop(dropped);
     }
 
-    /// Completes once [`Self::shut_down`] has been called.
+    /// Completes once [`Self::shut_down`] has been called, or another server has taken the database over.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + Unpin + use<> {
         self.inner.stopping.clone().map(|_| ())
     }
@@ -359,6 +359,27 @@ impl Inner {
 
     pub(super) fn with_subscriptions<T>(&self, f: impl FnOnce(&mut Subscriptions) -> T) -> T {
         f(&mut self.lock().subscriptions)
+    }
+
+    async fn read_index(&self, read: IndexRead) -> Result<IndexPage> {
+        let page = self.persistence.read_index(read).await;
+        if let Err(error @ PersistenceError::LeaseLost(_)) = &page {
+            let waiting = self.lock().committer.halt(error.clone().into());
+            drop(waiting);
+            self.stop_if_taken_over();
+        }
+        Ok(page?)
+    }
+
+    /// Once another server has the database, what this one shows is history: it ends its sessions, so that their
+    /// clients look for the other one.
+    fn stop_if_taken_over(&self) {
+        let mut state = self.lock();
+        if state.committer.is_taken_over() {
+            let running = state.running.take();
+            drop(state);
+            drop(running);
+        }
     }
 
     async fn commit_loop(self: Arc<Self>, mut wakeups: mpsc::Receiver<()>) {
@@ -381,6 +402,9 @@ impl Inner {
             while let BatchOutcome::ReadBack { .. } = outcome {
                 match self.persistence.max_ts().await {
                     Ok(newest) => outcome = self.lock().committer.batch_resolved(newest),
+                    Err(
+                        reason @ (PersistenceError::LeaseLost(_) | PersistenceError::Corrupt(_)),
+                    ) => outcome = self.lock().committer.batch_abandoned(reason),
                     Err(_) if planted(Bug::ReadBackFailureIgnored) => {
                         let mut state = self.lock();
                         let durable = state.committer.durable();
@@ -394,6 +418,7 @@ impl Inner {
             match outcome {
                 BatchOutcome::Published(commits) => self.publish(commits),
                 BatchOutcome::Failed(tickets, error) => {
+                    self.stop_if_taken_over();
                     for ticket in tickets {
                         // A caller that went away needs no answer.
                         let answer = match planted(Bug::FailureToldAsSuccess) {

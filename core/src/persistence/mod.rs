@@ -9,6 +9,10 @@
 //! * [`Persistence::write`] is atomic and durable when it answers `Ok`.
 //! * [`PersistenceError::Unknown`] means the batch is either wholly there or wholly absent; the caller must read
 //!   the log back before it writes again.
+//! * One server at a time. If an adapter lets another server take a database over, whatever the older one asks for from
+//!   then on fails with [`PersistenceError::LeaseLost`] and changes nothing. Reads too: the older server does not know
+//!   what was committed since, and a read that succeeds is its proof that its newest snapshot still is the newest.
+//!   What was under way then is `Unknown`, unless it is certain.
 //! * Reads at a timestamp at or below the newest durable batch are repeatable, and may run beside a write.
 //! * Pages may be shorter than asked for, since adapters bound their bytes; only an exhausted page may be empty.
 //!
@@ -210,13 +214,18 @@ pub enum PersistenceError {
     Other(String),
 }
 
+/// Code of the error that [`PersistenceError::LeaseLost`] becomes.
+pub const LEASE_LOST: &str = "LeaseLost";
+/// Code of the error that [`PersistenceError::Unknown`] becomes: the write may have happened.
+pub const OUTCOME_UNKNOWN: &str = "StorageOutcomeUnknown";
+
 impl From<PersistenceError> for crate::Error {
     fn from(error: PersistenceError) -> Self {
         use crate::ErrorClass;
         let (class, code) = match &error {
             PersistenceError::Unavailable(_) => (ErrorClass::Overloaded, "StorageUnavailable"),
-            PersistenceError::Unknown(_) => (ErrorClass::Operational, "StorageOutcomeUnknown"),
-            PersistenceError::LeaseLost(_) => (ErrorClass::Operational, "LeaseLost"),
+            PersistenceError::Unknown(_) => (ErrorClass::Operational, OUTCOME_UNKNOWN),
+            PersistenceError::LeaseLost(_) => (ErrorClass::Operational, LEASE_LOST),
             PersistenceError::Corrupt(_) => (ErrorClass::Internal, "StorageCorrupt"),
             PersistenceError::Other(_) => (ErrorClass::Operational, "StorageFailed"),
         };
