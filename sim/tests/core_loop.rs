@@ -5,9 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
+use std::{panic, thread};
 
+use concave_core::planted::{Bug, with};
 use sim::core_loop::{self, Report};
 
 /// Seeds of an ordinary test run.
@@ -80,6 +81,84 @@ fn a_seed_always_gives_the_same_loop() {
         digests.insert(first.digest);
     }
     assert_eq!(digests.len(), 5, "different seeds give different loops");
+}
+
+/// Seeds within which each of [`PLANTED`] must be caught.
+const CAUGHT_WITHIN: u64 = 50;
+/// Defects in the core itself. Those that are planted in drivers do not show here.
+const PLANTED: &[Bug] = &[
+    Bug::ScanEndNotRead,
+    Bug::GapsNotRead,
+    Bug::DescendingNotRead,
+    Bug::PointsNotRead,
+    Bug::MissingTableNotRead,
+    Bug::RollbackForgetsReads,
+    Bug::OwnDeletesNotSeen,
+    Bug::StoredRowNotHidden,
+    Bug::DescendingMergedAscending,
+    Bug::RollbackKeepsOneWrite,
+    Bug::OldKeyNotEnded,
+    Bug::SameKeyNotRenewed,
+    Bug::LastIndexNotMaintained,
+    Bug::NegativeKeysAbove,
+    Bug::FloatKeysReversed,
+    Bug::PendingNotValidated,
+    Bug::FirstCommitNotValidated,
+    Bug::OnlyNewestValidated,
+    Bug::EndedKeysNotLogged,
+    Bug::OneIndexLogged,
+    Bug::TimestampReused,
+    Bug::BatchReversed,
+    Bug::UnknownTakenAsFailed,
+    Bug::UnknownTakenAsDone,
+    Bug::FailedBatchStaysInLog,
+    Bug::RangeStartNotTouched,
+    Bug::SubtreeEndNotUpdated,
+    Bug::RemovalLosesSubtree,
+    Bug::IdsFromSnapshot,
+];
+
+#[test]
+fn planted_defects_are_caught() {
+    // Panics are how a loop objects.
+    panic::set_hook(Box::new(|_| {}));
+    let next = AtomicU64::new(0);
+    let results = Mutex::new(Vec::new());
+    let work = || {
+        let next = || usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+        while let Some(bug) = PLANTED.get(next()) {
+            let caught = (0..CAUGHT_WITHIN).find_map(|seed| {
+                let objection = with(Some(*bug), || core_loop::run(seed)).err()?;
+                Some((seed + 1, objection))
+            });
+            lock(&results).push((*bug, caught));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let _ = panic::take_hook();
+    let mut results = results.into_inner().unwrap();
+    results.sort();
+    for (bug, caught) in &results {
+        let name = format!("{bug:?}");
+        match caught {
+            Some((seeds, objection)) => {
+                let line = objection.lines().next().unwrap_or_default();
+                println!("{name:<26}{seeds:>6} seeds  {line:.90}");
+            }
+            None => println!("{name:<26} never"),
+        }
+    }
+    let missed: Vec<_> = results
+        .iter()
+        .filter(|(_, caught)| caught.is_none())
+        .collect();
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+    assert_eq!(results.len(), PLANTED.len());
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -503,11 +503,11 @@ impl Space {
         document
     }
 
-    /// A key of a row.
+    /// A key of a row; half of them are negative.
     pub fn key(&mut self) -> i64 {
         let keys = usize::try_from(self.mix.keys).expect("keys are counted from 1");
         let key = self.mix.one_of(&mut self.rng, keys);
-        i64::try_from(key).expect("keys are few")
+        i64::try_from(key).expect("keys are few") - self.mix.keys / 2
     }
 
     /// Some keys in a row.
