@@ -24,6 +24,7 @@ pub mod campaign;
 pub mod core_loop;
 pub mod crash_points;
 pub mod disk;
+pub mod elle;
 pub mod executor;
 pub mod history;
 pub mod model;

@@ -15,7 +15,7 @@ pub enum Operation {
     Audit,
     /// Inserts a row with a key if a range of the index holds none.
     InsertUnique,
-    /// Appends to a list.
+    /// Reads some lists and appends to some.
     Append,
     /// Reads a number and writes it back larger by one.
     Increment,

@@ -23,7 +23,7 @@ pub const ACCOUNTS: &str = "accounts";
 /// Money in all accounts together.
 pub const MONEY: i64 = 1_000;
 /// Lists and numbers that are read by id.
-const COUNTERS: &str = "counters";
+pub const COUNTERS: &str = "counters";
 /// Rows with keys that operations insert, move and delete.
 const ROWS: &str = "rows";
 const QUEUE: &str = "queue";
@@ -59,6 +59,8 @@ pub struct Plan {
     pub pair: (DocumentId, DocumentId),
     /// A list or number.
     pub counter: DocumentId,
+    /// All lists.
+    pub lists: Vec<DocumentId>,
     /// Money to move.
     pub amount: i64,
     /// Read at this older timestamp.
@@ -108,6 +110,7 @@ impl Plan {
             },
             pair: (fixtures.accounts[first], fixtures.accounts[second]),
             counter: fixtures.counters[rng.usize(..fixtures.counters.len())],
+            lists: fixtures.counters.clone(),
             amount: rng.i64(1..50),
             past,
             remembered: rng.choice(remembered).cloned(),
@@ -132,15 +135,14 @@ impl Plan {
                 }
             }
             Operation::Append => {
-                let row = tx.fixture(COUNTERS, self.counter).await?;
-                let mut list = row
-                    .document
-                    .get("value")
-                    .and_then(Value::as_array)
-                    .map(<[Value]>::to_vec)
-                    .unwrap_or_default();
-                list.push(Value::Int64(tx.number));
-                tx.replace(COUNTERS, &row, None, Value::Array(list))?;
+                // Some lists are read and some of them appended to, as bits of the plan's numbers say.
+                for (n, list) in self.lists.iter().enumerate() {
+                    if *list != self.counter && self.amount >> n & 1 == 0 {
+                        tx.fixture(COUNTERS, *list).await?;
+                    } else if *list == self.counter || self.limit >> n & 1 == 1 {
+                        tx.append(*list).await?;
+                    }
+                }
             }
             Operation::Increment => {
                 let row = tx.fixture(COUNTERS, self.counter).await?;
@@ -399,6 +401,15 @@ impl Recorder {
         });
         self.inserted.push((name.to_owned(), id));
         Ok(id)
+    }
+
+    /// Appends its number to a list.
+    async fn append(&mut self, list: DocumentId) -> Result<()> {
+        let row = self.fixture(COUNTERS, list).await?;
+        let elements = row.document.get("value").and_then(Value::as_array);
+        let mut elements = elements.unwrap_or_default().to_vec();
+        elements.push(Value::Int64(self.number));
+        self.replace(COUNTERS, &row, None, Value::Array(elements))
     }
 
     /// Replaces the value and, if given, the key.

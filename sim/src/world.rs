@@ -21,13 +21,14 @@ use fastrand::Rng;
 use futures_channel::oneshot;
 
 use crate::disk::{Disk, Strike};
+use crate::elle;
 use crate::executor::{Executor, Node};
 use crate::history::History;
 use crate::oracle;
 use crate::report::{Ending, Fault, Operation, Report};
 use crate::server::{Refusal, Server};
 use crate::settings::Settings;
-use crate::workload::{Fixtures, Plan};
+use crate::workload::{COUNTERS, Fixtures, Plan};
 
 /// Simulated time within which a world must come to its end.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -53,6 +54,8 @@ pub struct Success {
     pub report: Report,
     /// Hash of everything that happened, in order.
     pub trace: String,
+    /// What happened to its lists, for another judge.
+    pub lists: Vec<elle::Entry>,
 }
 
 /// A world in which something was wrong, with all that is needed to see it again.
@@ -125,6 +128,7 @@ fn run_here(
     let world = World::new(settings.clone(), supervisor.clone(), rng);
     let report = world.report.clone();
     let disk = world.disk.clone();
+    let history = world.history.clone();
     let main = async move { world.live().await };
     let result = catch_unwind(AssertUnwindSafe(|| executor.run(&supervisor, LIMIT, main)));
     let mut report = report
@@ -139,6 +143,7 @@ fn run_here(
             return Ok(Success {
                 report,
                 trace: executor.trace_hash(),
+                lists: elle::from_attempts(&history.attempts(), COUNTERS),
             });
         }
         Ok(Ok(Err(what))) => what,

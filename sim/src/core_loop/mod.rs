@@ -33,9 +33,10 @@ use fastrand::Rng;
 
 pub use mix::{Mix, Operation};
 pub use report::{Event, Report};
-pub use tally::Tally;
-
+use tally::Tally;
 use world::World;
+
+use crate::elle::Entry;
 
 /// Transactions of an ordinary loop.
 pub const TRANSACTIONS: u32 = 1_000;
@@ -47,11 +48,29 @@ pub const TRANSACTIONS: u32 = 1_000;
 pub fn run(seed: u64) -> Result<Report, String> {
     let mut rng = Rng::with_seed(seed);
     let mix = Mix::draw(&mut rng, TRANSACTIONS);
+    run_with(seed, mix, rng).map(|(report, _)| report)
+}
+
+/// Like [`run`], with lists only and at the newest snapshots; gives what happened to them, for another judge.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_lists(seed: u64) -> Result<Vec<Entry>, String> {
+    let mut rng = Rng::with_seed(seed);
+    let mut mix = Mix::draw(&mut rng, TRANSACTIONS);
+    mix.weights = [0; Operation::ALL.len()];
+    mix.weights[Operation::Append as usize] = 2;
+    mix.weights[Operation::ReadLists as usize] = 1;
+    mix.old = 0.0;
+    run_with(seed, mix, rng).map(|(_, tally)| tally.history())
+}
+
+fn run_with(seed: u64, mix: Mix, rng: Rng) -> Result<(Report, Tally), String> {
     let description = format!("{mix:?}");
     let run = || {
         let mut world = World::new(mix, rng);
         world.run();
-        world.end().0
+        world.end()
     };
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic

@@ -61,6 +61,8 @@ pub enum Effect {
 
 /// A transaction.
 pub struct Running {
+    /// Its number in the loop.
+    pub number: u32,
     /// What it does.
     pub operation: Operation,
     /// The transaction itself.
@@ -85,9 +87,16 @@ pub struct Running {
 
 impl Running {
     /// Begins.
-    pub fn new(operation: Operation, tx: Transaction, now: Timestamp, pinned: bool) -> Self {
+    pub fn new(
+        number: u32,
+        operation: Operation,
+        tx: Transaction,
+        now: Timestamp,
+        pinned: bool,
+    ) -> Self {
         Self {
             created: now.max(tx.snapshot_ts()).as_millis_f64(),
+            number,
             operation,
             tx,
             pinned,

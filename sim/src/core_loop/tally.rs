@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use concave_core::Timestamp;
 use concave_core::persistence::Order;
 
+use super::mix::Operation;
 use super::model::{By, Model, Overlay, Scan};
 use super::operations::{ACCOUNTS, COUNTERS, LISTS, MONEY, UNIQUE, elements};
 use super::running::Effect;
+use crate::elle::{Entry, Kind, Micro};
 
 /// Sums over all committed transactions.
 #[derive(Debug, Default)]
@@ -17,6 +19,7 @@ pub struct Tally {
     dequeued: BTreeSet<i64>,
     lists: BTreeMap<i64, Vec<i64>>,
     digest: u64,
+    history: Vec<Entry>,
 }
 
 impl Tally {
@@ -39,6 +42,28 @@ impl Tally {
                 Effect::AddedIndex(..) => {}
             }
         }
+    }
+
+    /// Notes what happened to a transaction, if lists are what it is about.
+    pub fn note(&mut self, process: u32, operation: Operation, kind: Kind, effects: &[Effect]) {
+        if !matches!(operation, Operation::Append | Operation::ReadLists) {
+            return;
+        }
+        let parts = effects.iter().filter_map(|effect| match effect {
+            Effect::ReadList(list, elements) => Some(Micro::Read(*list, elements.clone())),
+            Effect::Appended(list, element) => Some(Micro::Append(*list, *element)),
+            _ => None,
+        });
+        self.history.push(Entry {
+            process: process.into(),
+            kind,
+            parts: parts.collect(),
+        });
+    }
+
+    /// What was noted, in order.
+    pub fn history(self) -> Vec<Entry> {
+        self.history
     }
 
     /// A hash of everything that was committed, in order.

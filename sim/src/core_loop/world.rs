@@ -22,6 +22,7 @@ use super::report::{Event, Report};
 use super::running::{Effect, Running, Space, TABLES};
 use super::store::Store;
 use super::tally::Tally;
+use crate::elle::Kind;
 
 /// Index keys that a commit began or ended, ascending.
 type Keys = Rc<Vec<(IndexId, Vec<u8>)>>;
@@ -41,6 +42,7 @@ struct Accepted {
 
 /// What is left to judge of a transaction.
 struct Judged {
+    number: u32,
     operation: Operation,
     own: Overlay,
     steps: Rc<Vec<Step>>,
@@ -70,6 +72,7 @@ pub struct World {
     ready: Vec<Running>,
     begun: u32,
     tickets: u32,
+    numbers: u32,
     halted: bool,
     accepted: VecDeque<Accepted>,
     /// The batch that storage has, and how many transactions it is.
@@ -121,6 +124,7 @@ impl World {
             ready: Vec::new(),
             begun: 0,
             tickets: 0,
+            numbers: 0,
             halted: false,
             accepted: VecDeque::new(),
             in_flight: None,
@@ -222,7 +226,9 @@ impl World {
         let mut seed = [0; 32];
         self.space.rng.fill(&mut seed);
         let tx = Transaction::begin(snapshot, self.now, seed);
-        Running::new(operation, tx, self.now, pinned)
+        self.numbers += 1;
+        self.tally.note(self.numbers, operation, Kind::Invoke, &[]);
+        Running::new(self.numbers, operation, tx, self.now, pinned)
     }
 
     fn submit_one(&mut self) {
@@ -232,10 +238,19 @@ impl World {
         let position = self.space.rng.usize(..self.ready.len());
         let running = self.ready.swap_remove(position);
         if self.space.rng.f64() < self.space.mix.gives_up {
-            self.space.report.count(Event::Abandoned);
+            self.give_up(&running);
             return;
         }
         self.submit(running);
+    }
+
+    fn give_up(&mut self, running: &Running) {
+        let Running {
+            number, operation, ..
+        } = running;
+        self.tally
+            .note(*number, *operation, Kind::Fail, &running.effects);
+        self.space.report.count(Event::Abandoned);
     }
 
     fn submit(&mut self, running: Running) {
@@ -243,6 +258,7 @@ impl World {
         let keys = Rc::new(running.written(&self.space.model));
         let reads = Rc::new(running.reads);
         let steps = Rc::new(running.steps);
+        let (number, operation) = (running.number, running.operation);
         let at = running.tx.snapshot_ts();
         let watches = self.watched.len() < SUBSCRIPTIONS_MAX
             && self.space.rng.f64() < self.space.mix.subscribes;
@@ -251,7 +267,9 @@ impl World {
             Finished::ReadOnly(_) => {
                 assert!(keys.is_empty(), "only what wrote nothing is read-only");
                 self.space.report.count(Event::ReadOnly);
-                self.space.report.done(running.operation);
+                self.space.report.done(operation);
+                self.tally
+                    .note(number, operation, Kind::Ok, &running.effects);
                 None
             }
             Finished::Writes(request) => {
@@ -276,7 +294,8 @@ impl World {
                         ticket,
                         keys: keys.clone(),
                         running: Judged {
-                            operation: running.operation,
+                            number,
+                            operation,
                             own: running.own,
                             steps: steps.clone(),
                             effects: running.effects,
@@ -289,6 +308,8 @@ impl World {
                     assert_eq!(back, ticket, "the ticket comes back");
                     self.check_rejection(rejection, event, &reads, at);
                     self.space.report.count(event);
+                    self.tally
+                        .note(number, operation, Kind::Fail, &running.effects);
                 }
                 (result, expected) => {
                     panic!("submitted at {}: {result:?}, and not {expected:?}", at.0)
@@ -491,6 +512,9 @@ impl World {
             self.log.retain(|(ts, _)| *ts != accepted.ts);
             self.core_log.retain(|ts| *ts != accepted.ts);
             self.space.report.count(Event::Failed);
+            let failed = accepted.running;
+            self.tally
+                .note(failed.number, failed.operation, Kind::Fail, &failed.effects);
         }
         assert_eq!(self.committer.log().len(), self.core_log.len());
     }
@@ -555,6 +579,9 @@ impl World {
                 _ => {}
             }
         }
+        let (number, operation) = (running.number, running.operation);
+        self.tally
+            .note(number, operation, Kind::Ok, &running.effects);
         self.tally.committed(ts, running.effects);
     }
 
@@ -701,9 +728,10 @@ impl World {
         self.space.report.count(Event::Restart);
         assert!(self.in_flight.is_none() && self.accepted.is_empty());
         assert_eq!(self.space.store.max_ts(), self.snapshot.ts);
-        for running in self.open.drain(..).chain(self.ready.drain(..)) {
-            drop(running);
-            self.space.report.count(Event::Abandoned);
+        let open = std::mem::take(&mut self.open);
+        let ready = std::mem::take(&mut self.ready);
+        for running in open.iter().chain(&ready) {
+            self.give_up(running);
         }
         let catalog = self.check_catalog();
         self.snapshot.catalog = Arc::new(catalog);
