@@ -19,6 +19,7 @@ export const CONCAVE =
 export const NODE_MODULES = path.join(cache, "tests-npm", "node_modules");
 export const PYTHON = path.join(cache, "tests-python", "bin", "python");
 export const RUST_CLIENT = path.join(cache, "tests-rust", "debug", "rust-client");
+export const JUDGE = path.join(cache, "tests-rust", "debug", "judge");
 export const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 
 if (!existsSync(CONCAVE)) throw new Error(`no server at ${CONCAVE}: run scripts/test build, or set CONCAVE_BIN`);
