@@ -250,11 +250,15 @@ impl Run {
                     node.kill();
                     return Ok(());
                 }
+                let mut unsettled = Vec::new();
                 if !self.under_way.is_empty() {
-                    self.read_back(&*storage).await?;
+                    failed = true;
+                    unsettled = self.read_back(&*storage).await?;
                 }
-                // Half of the lives end with the failure: what failed must not come back.
+                // Half of the lives end with the failure: what failed, or was not there when the log was read back,
+                // must not come back.
                 if failed && self.rng.bool() {
+                    self.under_way = unsettled;
                     node.kill();
                     self.disk.crash();
                     return Ok(());
@@ -270,22 +274,27 @@ impl Run {
         Ok(())
     }
 
-    /// As the core does when the outcome of a write is unknown. The others may be done again.
-    async fn read_back(&mut self, storage: &dyn Persistence) -> Result<(), String> {
+    /// As the core does when the outcome of a write is unknown. Gives the others of unknown outcome, which may be done
+    /// again.
+    async fn read_back(&mut self, storage: &dyn Persistence) -> Result<Vec<usize>, String> {
         let max_ts = storage.max_ts().await;
         let max_ts = match max_ts {
             Ok(max_ts) => max_ts,
             Err(_) => storage.max_ts().await.map_err(|error| error.to_string())?,
         };
+        let mut unsettled = Vec::new();
         for number in std::mem::take(&mut self.under_way) {
-            if let Some(Action::Write(revisions)) = self.plan.actions().nth(number)
-                && revisions.last().is_some_and(|last| last.ts <= max_ts)
-            {
-                self.present.push(number);
+            match self.plan.actions().nth(number) {
+                Some(Action::Write(revisions)) => {
+                    if revisions.last().is_some_and(|last| last.ts <= max_ts) {
+                        self.present.push(number);
+                    }
+                }
+                _ => unsettled.push(number),
             }
         }
         self.present.sort_unstable();
-        Ok(())
+        Ok(unsettled)
     }
 
     /// Opens storage after a crash, with a few more crashes on the way.
