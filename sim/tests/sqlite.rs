@@ -1,4 +1,5 @@
-//! SQLite on the simulated disk: the storage contract, crashes in mid flight, repeatability.
+//! SQLite on the simulated disk: the storage contract, and repeatability. What it does under faults is judged by the
+//! worlds of `seeds.rs`, half of which have it, and by `crash_points.rs`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +12,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sim::disk::Disk;
 use sim::executor::Executor;
+use sim::settings::Settings;
 use sim::sqlite::{SqliteSimPersistence, Use};
+use sim::world;
 
 #[test]
 fn conforms_without_faults() {
@@ -36,4 +39,24 @@ fn conforms_without_faults() {
             })
             .unwrap();
     }
+}
+
+/// SQLite draws its random numbers from one generator per process, which all worlds share.
+#[test]
+fn a_trace_does_not_depend_on_what_else_uses_sqlite() {
+    let seeds: Vec<u64> = (0..)
+        .filter(|seed| Settings::draw(*seed).sqlite.is_some())
+        .take(6)
+        .collect();
+    let trace = |seed: &u64| world::run(*seed).unwrap().trace;
+    let alone: Vec<_> = seeds.iter().map(trace).collect();
+    let beside: Vec<_> = std::thread::scope(|scope| {
+        let others = scope.spawn(|| seeds.iter().rev().map(trace).collect::<Vec<_>>());
+        let these = seeds.iter().map(trace).collect::<Vec<_>>();
+        let mut others = others.join().unwrap();
+        others.reverse();
+        assert_eq!(these, others);
+        these
+    });
+    assert_eq!(alone, beside);
 }
