@@ -53,6 +53,8 @@ pub enum Event {
     UnknownThere,
     /// A batch of unknown outcome was not there.
     UnknownAbsent,
+    /// A batch of unknown outcome could not be read back: only the next committer finds out.
+    UnknownForever,
     /// A batch was refused for good, and with it everything after it.
     LeaseLost,
     /// The committer was told to stop.
@@ -79,7 +81,7 @@ pub enum Event {
 
 impl Event {
     /// All of them, in order.
-    pub const ALL: [Event; 34] = {
+    pub const ALL: [Event; 35] = {
         use Event::*;
         [
             Committed,
@@ -105,6 +107,7 @@ impl Event {
             Refused,
             UnknownThere,
             UnknownAbsent,
+            UnknownForever,
             LeaseLost,
             Stopped,
             Restart,
@@ -209,7 +212,7 @@ impl fmt::Display for Report {
         }
         for (n, event) in Event::ALL.into_iter().enumerate() {
             let end = if n % 3 == 2 { "\n" } else { "" };
-            write!(f, "{:>14}{:>10}{end}", format!("{event:?}"), self.of(event))?;
+            write!(f, "{:>16}{:>10}{end}", format!("{event:?}"), self.of(event))?;
         }
         Ok(())
     }

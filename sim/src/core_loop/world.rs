@@ -75,6 +75,8 @@ pub struct World {
     numbers: u32,
     halted: bool,
     accepted: VecDeque<Accepted>,
+    /// Stored, though nobody was told: the next committer finds them.
+    orphans: Vec<Accepted>,
     /// The batch that storage has, and how many transactions it is.
     in_flight: Option<(usize, Vec<Revision>)>,
     /// Keys of all accepted transactions that did not fail, as far back as anyone reads.
@@ -127,6 +129,7 @@ impl World {
             numbers: 0,
             halted: false,
             accepted: VecDeque::new(),
+            orphans: Vec::new(),
             in_flight: None,
             log: VecDeque::new(),
             core_log: VecDeque::new(),
@@ -445,11 +448,37 @@ impl World {
                     other => panic!("{other:?}"),
                 }
                 assert!(self.committer.next_batch().is_none(), "it is unknown");
+                if self.space.rng.u8(..4) == 0 {
+                    self.abandon(if unknown < 6 { count } else { 0 });
+                    return;
+                }
                 let newest = self.space.store.max_ts();
                 self.committer.batch_resolved(newest)
             }
         };
         self.settle(count, outcome);
+    }
+
+    /// Storage cannot be asked what became of the batch in flight. It holds the first `stored` transactions.
+    fn abandon(&mut self, stored: usize) {
+        self.space.report.count(Event::UnknownForever);
+        self.halted = true;
+        let reason = PersistenceError::LeaseLost("drawn".to_owned());
+        let BatchOutcome::Failed(tickets, _) = self.committer.batch_abandoned(reason) else {
+            panic!("nobody can know that it was stored")
+        };
+        self.orphans = self.accepted.drain(..stored).collect();
+        for orphan in &self.orphans {
+            self.log.retain(|(ts, _)| *ts != orphan.ts);
+            self.core_log.retain(|ts| *ts != orphan.ts);
+        }
+        let (told, rest) = tickets.split_at(stored);
+        assert!(
+            told.iter()
+                .eq(self.orphans.iter().map(|orphan| &orphan.ticket))
+        );
+        let failed = self.accepted.drain(..).collect();
+        self.forget(rest, failed);
     }
 
     fn hand_out(&mut self) {
@@ -727,14 +756,20 @@ impl World {
     fn restart(&mut self) {
         self.space.report.count(Event::Restart);
         assert!(self.in_flight.is_none() && self.accepted.is_empty());
-        assert_eq!(self.space.store.max_ts(), self.snapshot.ts);
         let open = std::mem::take(&mut self.open);
         let ready = std::mem::take(&mut self.ready);
         for running in open.iter().chain(&ready) {
             self.give_up(running);
         }
-        let catalog = self.check_catalog();
-        self.snapshot.catalog = Arc::new(catalog);
+        if self.orphans.is_empty() {
+            self.check_catalog();
+        }
+        for orphan in std::mem::take(&mut self.orphans) {
+            self.snapshot.ts = orphan.ts;
+            self.judge(orphan);
+        }
+        assert_eq!(self.space.store.max_ts(), self.snapshot.ts);
+        self.snapshot.catalog = Arc::new(load_catalog(&self.space.store));
         self.committer = Committer::new(self.snapshot.ts);
         self.begins_after = self.snapshot.ts;
         self.core_log.clear();
@@ -746,11 +781,10 @@ impl World {
     }
 
     /// The catalog that was kept is what the stored documents give.
-    fn check_catalog(&self) -> Catalog {
+    fn check_catalog(&self) {
         let catalog = load_catalog(&self.space.store);
         let text = |catalog: &Catalog| format!("{:?}", catalog.tables().collect::<Vec<_>>());
         assert_eq!(text(&catalog), text(&self.snapshot.catalog));
-        catalog
     }
 
     /// Storage is what the model gives, in every index.
