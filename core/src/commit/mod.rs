@@ -235,7 +235,8 @@ impl<T> Committer<T> {
             false => self.assigned.next(),
         };
         let ts = now.max(first);
-        assert!(ts > self.assigned && ts > request.snapshot);
+        assert!(ts > self.assigned);
+        assert!(ts > request.snapshot);
         self.assigned = ts;
         let mut catalog_changes = Vec::new();
         let revisions = request

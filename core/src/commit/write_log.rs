@@ -176,7 +176,8 @@ impl WriteLog {
         while self.commits.len() > keep
             && let Some((ts, keys)) = self.commits.pop_front_if(|(ts, _)| *ts <= before)
         {
-            assert!(ts > self.begins_after && ts <= before);
+            assert!(ts > self.begins_after);
+            assert!(ts <= before);
             self.begins_after = ts;
             for index in keys.indexes() {
                 let commits = self.by_index.get_mut(&index);

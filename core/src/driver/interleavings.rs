@@ -184,194 +184,177 @@ async fn increment(db: &Database) -> Timestamp {
     }
 }
 
-#[test]
 fn every_commit_is_answered_and_visible_from_then_on() {
-    explore(|| {
-        block_on(async {
-            let db = open().await;
-            let writers: Vec<_> = (0..3)
-                .map(|_| {
-                    let db = db.clone();
-                    spawn(async move {
-                        for _ in 0..2 {
-                            let ts = increment(&db).await;
-                            let snapshot = db.snapshot();
-                            assert!(snapshot.ts >= ts, "what is answered is visible");
-                            assert!(read_at(&db, &snapshot).await >= 1);
-                        }
-                    })
+    block_on(async {
+        let db = open().await;
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let db = db.clone();
+                spawn(async move {
+                    for _ in 0..2 {
+                        let ts = increment(&db).await;
+                        let snapshot = db.snapshot();
+                        assert!(snapshot.ts >= ts, "what is answered is visible");
+                        assert!(read_at(&db, &snapshot).await >= 1);
+                    }
                 })
-                .collect();
-            let watching = db.clone();
-            let observer = spawn(async move {
-                let mut last = (Timestamp::ZERO, 0);
-                for _ in 0..5 {
-                    let snapshot = watching.snapshot();
-                    let now = (snapshot.ts, read_at(&watching, &snapshot).await);
-                    assert!(now >= last, "time and the number go up: {last:?} {now:?}");
-                    last = now;
-                    yield_now().await;
-                }
-            });
-            for writer in writers {
-                writer.await.unwrap();
-            }
-            observer.await.unwrap();
-            assert_eq!(read_at(&db, &db.snapshot()).await, 6);
-        });
-    });
-}
-
-#[test]
-fn a_table_and_its_first_document_appear_together() {
-    explore(|| {
-        block_on(async {
-            let db = open().await;
-            let creating = db.clone();
-            let creator = spawn(async move {
-                let mut tx = creating.begin();
-                let table = tx.ensure_table("fresh").unwrap();
-                tx.insert(&table, number(1)).unwrap();
-                creating.commit(tx).await.unwrap()
-            });
-            for _ in 0..4 {
-                let snapshot = db.snapshot();
-                let mut tx = db.begin_at(snapshot.clone());
-                if let Some(table) = tx.table("fresh") {
-                    let index = table.by_id().id;
-                    let mut scan = Scan::new(index, KeyRange::all(), Order::Ascending, 1);
-                    let row = db.next_row(&mut tx, &mut scan).await.unwrap();
-                    assert!(row.is_some(), "half of a commit is visible");
-                }
+            })
+            .collect();
+        let watching = db.clone();
+        let observer = spawn(async move {
+            let mut last = (Timestamp::ZERO, 0);
+            for _ in 0..5 {
+                let snapshot = watching.snapshot();
+                let now = (snapshot.ts, read_at(&watching, &snapshot).await);
+                assert!(now >= last, "time and the number go up: {last:?} {now:?}");
+                last = now;
                 yield_now().await;
             }
-            let ts = creator.await.unwrap();
-            let snapshot = db.snapshot();
-            assert!(snapshot.ts >= ts && snapshot.catalog.table("fresh").is_some());
         });
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        observer.await.unwrap();
+        assert_eq!(read_at(&db, &db.snapshot()).await, 6);
     });
 }
 
-#[test]
-fn a_subscription_never_misses_a_commit() {
-    explore(|| {
-        block_on(async {
-            let db = open().await;
-            let writing = db.clone();
-            let writer =
-                spawn(async move { [increment(&writing).await, increment(&writing).await] });
+fn a_table_and_its_first_document_appear_together() {
+    block_on(async {
+        let db = open().await;
+        let creating = db.clone();
+        let creator = spawn(async move {
+            let mut tx = creating.begin();
+            let table = tx.ensure_table("fresh").unwrap();
+            tx.insert(&table, number(1)).unwrap();
+            creating.commit(tx).await.unwrap()
+        });
+        for _ in 0..4 {
             let snapshot = db.snapshot();
             let mut tx = db.begin_at(snapshot.clone());
-            let (_, n) = read(&db, &mut tx).await;
-            let subscription = db.subscribe(tx.reads(), &snapshot);
-            let (sender, mut told) = mpsc::unbounded();
-            let watcher = Arc::new(Watcher { sender, token: 1 });
-            subscription.watch(&watcher);
-            for _ in 0..3 {
-                let now = db.snapshot();
-                if subscription.is_valid_at(now.ts) {
-                    assert_eq!(read_at(&db, &now).await, n, "what holds has not changed");
-                }
-                yield_now().await;
+            if let Some(table) = tx.table("fresh") {
+                let index = table.by_id().id;
+                let mut scan = Scan::new(index, KeyRange::all(), Order::Ascending, 1);
+                let row = db.next_row(&mut tx, &mut scan).await.unwrap();
+                assert!(row.is_some(), "half of a commit is visible");
             }
-            let commits = writer.await.unwrap();
-            let first = commits.into_iter().find(|ts| *ts > snapshot.ts);
-            assert_eq!(subscription.invalidated_at(), first);
-            if first.is_some() {
-                assert_eq!(told.next().await, Some(1), "its watcher is told");
-            }
-        });
+            yield_now().await;
+        }
+        let ts = creator.await.unwrap();
+        let snapshot = db.snapshot();
+        assert!(snapshot.ts >= ts && snapshot.catalog.table("fresh").is_some());
     });
 }
 
-#[test]
+fn a_subscription_never_misses_a_commit() {
+    block_on(async {
+        let db = open().await;
+        let writing = db.clone();
+        let writer = spawn(async move { [increment(&writing).await, increment(&writing).await] });
+        let snapshot = db.snapshot();
+        let mut tx = db.begin_at(snapshot.clone());
+        let (_, n) = read(&db, &mut tx).await;
+        let subscription = db.subscribe(tx.reads(), &snapshot);
+        let (sender, mut told) = mpsc::unbounded();
+        let watcher = Arc::new(Watcher { sender, token: 1 });
+        subscription.watch(&watcher);
+        for _ in 0..3 {
+            let now = db.snapshot();
+            if subscription.is_valid_at(now.ts) {
+                assert_eq!(read_at(&db, &now).await, n, "what holds has not changed");
+            }
+            yield_now().await;
+        }
+        let commits = writer.await.unwrap();
+        let first = commits.into_iter().find(|ts| *ts > snapshot.ts);
+        assert_eq!(subscription.invalidated_at(), first);
+        if first.is_some() {
+            assert_eq!(told.next().await, Some(1), "its watcher is told");
+        }
+    });
+}
+
 fn shutting_down_answers_everyone() {
-    explore(|| {
-        block_on(async {
-            let db = open().await;
-            let writers: Vec<_> = (0..3)
-                .map(|n| {
-                    let db = db.clone();
-                    spawn(async move {
-                        let mut tx = db.begin();
-                        let table = tx.ensure_table("numbers").unwrap();
-                        tx.insert(&table, number(n)).unwrap();
-                        match db.commit(tx).await {
-                            Ok(ts) => {
-                                assert!(db.snapshot().ts >= ts);
-                                1
-                            }
-                            Err(CommitError::Failed(error)) => {
-                                assert!(
-                                    error.code == "ShuttingDown"
-                                        || error.message.contains("shutting"),
-                                    "{error}"
-                                );
-                                0
-                            }
-                            Err(conflict) => panic!("nothing was read twice: {conflict:?}"),
+    block_on(async {
+        let db = open().await;
+        let writers: Vec<_> = (0..3)
+            .map(|n| {
+                let db = db.clone();
+                spawn(async move {
+                    let mut tx = db.begin();
+                    let table = tx.ensure_table("numbers").unwrap();
+                    tx.insert(&table, number(n)).unwrap();
+                    match db.commit(tx).await {
+                        Ok(ts) => {
+                            assert!(db.snapshot().ts >= ts);
+                            1
                         }
-                    })
+                        Err(CommitError::Failed(error)) => {
+                            assert!(
+                                error.code == "ShuttingDown" || error.message.contains("shutting"),
+                                "{error}"
+                            );
+                            0
+                        }
+                        Err(conflict) => panic!("nothing was read twice: {conflict:?}"),
+                    }
                 })
-                .collect();
-            let stopping = db.clone();
-            let stopper = spawn(async move { stopping.shut_down().await });
-            let mut committed = 0;
-            for writer in writers {
-                committed += writer.await.unwrap();
-            }
-            stopper.await.unwrap();
-            db.stopping().await;
-            let mut tx = db.begin();
-            let index = tx.table("numbers").unwrap().by_id().id;
-            let mut scan = Scan::new(index, KeyRange::all(), Order::Ascending, 8);
-            let mut rows = 0;
-            while db.next_row(&mut tx, &mut scan).await.unwrap().is_some() {
-                rows += 1;
-            }
-            assert_eq!(
-                rows,
-                1 + committed,
-                "exactly what was acknowledged is there"
-            );
-        });
+            })
+            .collect();
+        let stopping = db.clone();
+        let stopper = spawn(async move { stopping.shut_down().await });
+        let mut committed = 0;
+        for writer in writers {
+            committed += writer.await.unwrap();
+        }
+        stopper.await.unwrap();
+        db.stopping().await;
+        let mut tx = db.begin();
+        let index = tx.table("numbers").unwrap().by_id().id;
+        let mut scan = Scan::new(index, KeyRange::all(), Order::Ascending, 8);
+        let mut rows = 0;
+        while db.next_row(&mut tx, &mut scan).await.unwrap().is_some() {
+            rows += 1;
+        }
+        assert_eq!(
+            rows,
+            1 + committed,
+            "exactly what was acknowledged is there"
+        );
     });
 }
 
-#[test]
 fn a_spot_has_one_owner_and_is_passed_on() {
-    explore(|| {
-        block_on(async {
-            let contention = Arc::new(Contention::default());
-            let spot = || (IndexId(1), vec![1]);
-            let inside = Arc::new(AtomicU64::new(0));
-            let enter = |patience: usize| {
-                let (contention, inside) = (contention.clone(), inside.clone());
-                spawn(async move {
-                    let turn = contention.enter(spot());
-                    let give_up = async {
-                        for _ in 0..patience {
-                            yield_now().await;
-                        }
-                    };
-                    let turn = match select(Box::pin(turn), Box::pin(give_up)).await {
-                        Either::Left((turn, _)) => turn,
-                        Either::Right(_) => return 0,
-                    };
-                    assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
-                    yield_now().await;
-                    inside.fetch_sub(1, Ordering::Relaxed);
-                    drop(turn);
-                    1
-                })
-            };
-            let tasks = [enter(1_000), enter(1), enter(1_000), enter(2)];
-            let mut entered = 0;
-            for task in tasks {
-                entered += task.await.unwrap();
-            }
-            assert!(entered >= 2, "those who are patient come in");
-        });
+    block_on(async {
+        let contention = Arc::new(Contention::default());
+        let spot = || (IndexId(1), vec![1]);
+        let inside = Arc::new(AtomicU64::new(0));
+        let enter = |patience: usize| {
+            let (contention, inside) = (contention.clone(), inside.clone());
+            spawn(async move {
+                let turn = contention.enter(spot());
+                let give_up = async {
+                    for _ in 0..patience {
+                        yield_now().await;
+                    }
+                };
+                let turn = match select(Box::pin(turn), Box::pin(give_up)).await {
+                    Either::Left((turn, _)) => turn,
+                    Either::Right(_) => return 0,
+                };
+                assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
+                yield_now().await;
+                inside.fetch_sub(1, Ordering::Relaxed);
+                drop(turn);
+                1
+            })
+        };
+        let tasks = [enter(1_000), enter(1), enter(1_000), enter(2)];
+        let mut entered = 0;
+        for task in tasks {
+            entered += task.await.unwrap();
+        }
+        assert!(entered >= 2, "those who are patient come in");
     });
 }
 
@@ -431,60 +414,129 @@ async fn deploy() -> Arc<Backend> {
     backend
 }
 
-#[test]
 fn cached_and_shared_results_are_those_of_the_snapshot() {
-    explore(|| {
-        block_on(async {
-            let backend = deploy().await;
-            let writing = backend.clone();
-            let writer = spawn(async move {
-                increment(writing.database()).await;
-                increment(writing.database()).await;
-            });
-            let readers: Vec<_> = (0..3)
-                .map(|patience| {
-                    let backend = backend.clone();
-                    spawn(async move {
-                        let request_id = RequestId::from_bytes([0; 8]);
-                        let context = CallContext::new(Identity::Anonymous, request_id);
-                        for round in 0..3 {
-                            let snapshot = backend.database().snapshot();
-                            let functions = backend.functions();
-                            let query = functions.query(
-                                &context,
-                                "numbers:show",
-                                json!({}),
-                                None,
-                                &snapshot,
-                            );
-                            // One of them goes away in the middle of what others may wait for.
-                            let give_up = async {
-                                let yields = if round == 0 { patience } else { 10_000 };
-                                for _ in 0..yields {
-                                    yield_now().await;
-                                }
-                            };
-                            let query = match select(Box::pin(query), Box::pin(give_up)).await {
-                                Either::Left((query, _)) => query.unwrap(),
-                                Either::Right(_) => continue,
-                            };
-                            let expected = read_at(backend.database(), &snapshot).await;
-                            assert_eq!(
-                                query.result,
-                                Ok(Value::Int64(expected)),
-                                "at {:?}, from {:?}",
-                                snapshot.ts,
-                                query.ts
-                            );
-                            assert!(query.ts <= snapshot.ts);
-                        }
-                    })
-                })
-                .collect();
-            writer.await.unwrap();
-            for reader in readers {
-                reader.await.unwrap();
-            }
+    block_on(async {
+        let backend = deploy().await;
+        let writing = backend.clone();
+        let writer = spawn(async move {
+            increment(writing.database()).await;
+            increment(writing.database()).await;
         });
+        let readers: Vec<_> = (0..3)
+            .map(|patience| {
+                let backend = backend.clone();
+                spawn(async move {
+                    let request_id = RequestId::from_bytes([0; 8]);
+                    let context = CallContext::new(Identity::Anonymous, request_id);
+                    for round in 0..3 {
+                        let snapshot = backend.database().snapshot();
+                        let functions = backend.functions();
+                        let query =
+                            functions.query(&context, "numbers:show", json!({}), None, &snapshot);
+                        // One of them goes away in the middle of what others may wait for.
+                        let give_up = async {
+                            let yields = if round == 0 { patience } else { 10_000 };
+                            for _ in 0..yields {
+                                yield_now().await;
+                            }
+                        };
+                        let query = match select(Box::pin(query), Box::pin(give_up)).await {
+                            Either::Left((query, _)) => query.unwrap(),
+                            Either::Right(_) => continue,
+                        };
+                        let expected = read_at(backend.database(), &snapshot).await;
+                        assert_eq!(
+                            query.result,
+                            Ok(Value::Int64(expected)),
+                            "at {:?}, from {:?}",
+                            snapshot.ts,
+                            query.ts
+                        );
+                        assert!(query.ts <= snapshot.ts);
+                    }
+                })
+            })
+            .collect();
+        writer.await.unwrap();
+        for reader in readers {
+            reader.await.unwrap();
+        }
     });
+}
+
+mod tests {
+    use super::explore;
+
+    #[test]
+    fn every_commit_is_answered_and_visible_from_then_on() {
+        explore(super::every_commit_is_answered_and_visible_from_then_on);
+    }
+
+    #[test]
+    fn a_table_and_its_first_document_appear_together() {
+        explore(super::a_table_and_its_first_document_appear_together);
+    }
+
+    #[test]
+    fn a_subscription_never_misses_a_commit() {
+        explore(super::a_subscription_never_misses_a_commit);
+    }
+
+    #[test]
+    fn shutting_down_answers_everyone() {
+        explore(super::shutting_down_answers_everyone);
+    }
+
+    #[test]
+    fn a_spot_has_one_owner_and_is_passed_on() {
+        explore(super::a_spot_has_one_owner_and_is_passed_on);
+    }
+
+    #[test]
+    fn cached_and_shared_results_are_those_of_the_snapshot() {
+        explore(super::cached_and_shared_results_are_those_of_the_snapshot);
+    }
+}
+
+/// Exploring finds defects that hang on the order of steps.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn planted_defects_are_noticed() {
+    use crate::planted::{Bug, with};
+
+    let defects: &[(Bug, fn())] = &[
+        (
+            Bug::AcknowledgedBeforeDurable,
+            every_commit_is_answered_and_visible_from_then_on,
+        ),
+        (
+            Bug::ConflictToldAsSuccess,
+            every_commit_is_answered_and_visible_from_then_on,
+        ),
+        (
+            Bug::CatalogNotPublished,
+            a_table_and_its_first_document_appear_together,
+        ),
+        (
+            Bug::RaceWithSubscribeMissed,
+            a_subscription_never_misses_a_commit,
+        ),
+        (Bug::InvalidNotTold, a_subscription_never_misses_a_commit),
+        (
+            Bug::LateWatcherNotTold,
+            a_subscription_never_misses_a_commit,
+        ),
+        (
+            Bug::CacheServesStale,
+            cached_and_shared_results_are_those_of_the_snapshot,
+        ),
+        (
+            Bug::RunsSharedAcrossTime,
+            cached_and_shared_results_are_those_of_the_snapshot,
+        ),
+    ];
+    for (bug, test) in defects {
+        let explored = std::panic::catch_unwind(|| with(Some(*bug), || explore(*test)));
+        assert!(explored.is_err(), "{bug:?} is not noticed");
+    }
 }

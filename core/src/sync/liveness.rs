@@ -48,7 +48,9 @@ impl Liveness {
     /// The next thing that is due, if `now` it is. `is_drained`: behind messages that the socket has not taken, a
     /// ping would be of no use, and they would pile up.
     pub fn poll(&mut self, now: Duration, is_drained: bool, limits: &Limits) -> Option<Due> {
-        assert!(now >= self.heard && now >= self.spoke && now >= self.pinged);
+        assert!(now >= self.heard, "time does not go back");
+        assert!(now >= self.spoke);
+        assert!(now >= self.pinged);
         if now >= self.heard + limits.client_silence {
             return Some(Due::Silence);
         }

@@ -148,7 +148,8 @@ impl QuerySet {
             ));
         };
         let bytes = spec.bytes();
-        assert!(self.count > 0 && self.bytes >= bytes, "it was counted");
+        assert!(self.count > 0, "it was counted");
+        assert!(self.bytes >= bytes);
         self.bytes -= bytes;
         self.count -= 1;
         if self.active.contains_key(&id) {
@@ -227,7 +228,8 @@ impl QuerySet {
 
     /// Starts evaluating what is stale. Gives the number of queries to evaluate.
     pub fn start_evaluation(&mut self) -> usize {
-        assert!(!self.is_evaluating() && self.fault.is_none());
+        assert!(!self.is_evaluating());
+        assert!(self.fault.is_none());
         let stale = self.active.iter().filter(|(_, query)| query.is_stale);
         self.waiting = stale.map(|(id, _)| *id).collect();
         self.check();
@@ -313,7 +315,8 @@ impl QuerySet {
     /// Ends a transition: all that the client has to be told, at most one modification per query. Results that the
     /// client has already are left out.
     pub fn tell(&mut self) -> Vec<Modification> {
-        assert!(!self.is_evaluating() && self.fault.is_none());
+        assert!(!self.is_evaluating());
+        assert!(self.fault.is_none());
         let mut modifications = Vec::new();
         for (id, query) in &mut self.active {
             assert!(!query.is_stale, "every result holds at the timestamp");

@@ -110,7 +110,8 @@ impl Session {
         assert!(self.inbox_bytes >= self.inbox.len() * MESSAGE_OVERHEAD_BYTES);
         if self.is_closed {
             assert!(self.inbox.is_empty(), "nothing is kept for the dead");
-            assert!(self.requests.is_empty() && self.queries.is_empty());
+            assert!(self.requests.is_empty());
+            assert!(self.queries.is_empty());
             return;
         }
         assert!(!self.inbox.is_empty() || self.inbox_bytes == 0);
@@ -247,7 +248,8 @@ impl Session {
                 self.latest
             )));
         }
-        assert!(self.session_id.is_none() && self.clock_skew.is_none());
+        assert!(self.session_id.is_none());
+        assert!(self.clock_skew.is_none());
         self.session_id = Some(message.session_id.into());
         self.clock_skew = message.client_ts.map(|client_ms| {
             let now_ms = now.wall.0 / 1_000_000;

@@ -273,12 +273,9 @@ impl Session {
         self.transitions.phase = Phase::Idle;
         let start = self.transitions.version;
         let end = attempt.end;
-        assert!(
-            start.ts <= end.ts
-                && start.query_set <= end.query_set
-                && start.identity <= end.identity,
-            "versions never go back: {start:?} to {end:?}"
-        );
+        assert!(start.ts <= end.ts, "time goes back: {start:?} to {end:?}");
+        assert!(start.query_set <= end.query_set, "{start:?} to {end:?}");
+        assert!(start.identity <= end.identity, "{start:?} to {end:?}");
         let modifications = self.queries.tell();
         let only_time_moved = modifications.is_empty()
             && attempt.evaluated == 0

@@ -135,7 +135,8 @@ impl RangeSet {
 /// The later of two ends, where `None` is the end of everything.
 fn later(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let (a, b) = (a?, b?);
-    assert!(!a.is_empty() && !b.is_empty(), "ranges are not empty");
+    assert!(!a.is_empty(), "ranges are not empty");
+    assert!(!b.is_empty());
     Some(a.max(b))
 }
 

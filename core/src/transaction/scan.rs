@@ -165,10 +165,8 @@ impl Scan {
     /// # Errors
     /// If a stored document is damaged.
     pub fn supply(&mut self, page: IndexPage) -> Result<()> {
-        assert!(
-            self.fetched.is_empty() && !self.exhausted,
-            "a page was asked for"
-        );
+        assert!(self.fetched.is_empty(), "a page was asked for");
+        assert!(!self.exhausted);
         assert!(
             !self.unfetched.is_empty(),
             "there is nothing to ask for in an empty range"
@@ -208,7 +206,8 @@ impl Scan {
             ));
         }
         self.page_rows = (self.page_rows * 2).min(PAGE_ROWS_MAX);
-        assert!(self.page_rows > 0 && self.page_rows <= PAGE_ROWS_MAX);
+        assert!(self.page_rows > 0);
+        assert!(self.page_rows <= PAGE_ROWS_MAX);
         Ok(())
     }
 

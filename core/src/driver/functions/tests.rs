@@ -1,3 +1,5 @@
+mod refusals;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
