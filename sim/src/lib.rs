@@ -20,7 +20,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod app;
 pub mod campaign;
+pub mod client;
 pub mod core_loop;
 pub mod crash_points;
 pub mod disk;
@@ -28,9 +30,11 @@ pub mod elle;
 pub mod executor;
 pub mod history;
 pub mod model;
+pub mod network;
 pub mod oracle;
 pub mod report;
 pub mod server;
+pub mod sessions;
 pub mod settings;
 pub mod shrink;
 pub mod sqlite;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use concave_core::catalog::{Catalog, well_known};
+use concave_core::catalog::{Catalog, IndexState, well_known};
 use concave_core::persistence::{IndexRead, KeyRange, Order, Persistence, Revision};
 use concave_core::value::decode_document;
 use concave_core::{DocumentId, Object, Timestamp, Value};
@@ -52,19 +52,20 @@ pub async fn check(
 }
 
 /// One commit in the log.
-struct Commit {
-    ts: Timestamp,
-    revisions: Vec<(Revision, Option<Arc<Object>>)>,
+pub(crate) struct Commit {
+    pub ts: Timestamp,
+    pub revisions: Vec<(Revision, Option<Arc<Object>>)>,
     /// The catalog after it.
-    catalog: Arc<Catalog>,
+    pub catalog: Arc<Catalog>,
 }
 
-struct Log {
-    commits: Vec<Commit>,
+/// The log of a database.
+pub(crate) struct Log {
+    pub commits: Vec<Commit>,
 }
 
 impl Log {
-    async fn read(storage: &dyn Persistence) -> Result<Self, String> {
+    pub async fn read(storage: &dyn Persistence) -> Result<Self, String> {
         let mut commits: Vec<Commit> = Vec::new();
         let mut after = Timestamp::ZERO;
         loop {
@@ -114,20 +115,26 @@ impl Log {
         let mut catalog = Arc::new(Catalog::default());
         let mut described: BTreeMap<(u32, [u8; 16]), Arc<Object>> = BTreeMap::new();
         for commit in &mut self.commits {
-            for table in [well_known::TABLES, well_known::INDEXES] {
-                for (revision, document) in &commit.revisions {
-                    if revision.table != table {
-                        continue;
-                    }
-                    let id = (revision.table.0, revision.id.0);
-                    let old = match document {
-                        Some(document) => described.insert(id, document.clone()),
-                        None => described.remove(&id),
-                    };
-                    Arc::make_mut(&mut catalog)
-                        .apply(table, old.as_ref(), document.as_ref())
-                        .map_err(|error| error.to_string())?;
+            // Tables come before what is in them, and of two schemas that change places, the one that goes.
+            let mut changes: Vec<_> = commit.revisions.iter().collect();
+            let rank = |table| match table {
+                well_known::TABLES => 0,
+                well_known::INDEXES => 1,
+                _ => 2,
+            };
+            changes.sort_by_key(|(revision, new)| (rank(revision.table), new.is_some()));
+            for (revision, document) in changes {
+                if !catalog.describes(revision.table) {
+                    continue;
                 }
+                let id = (revision.table.0, revision.id.0);
+                let old = match document {
+                    Some(document) => described.insert(id, document.clone()),
+                    None => described.remove(&id),
+                };
+                Arc::make_mut(&mut catalog)
+                    .apply(revision.table, old.as_ref(), document.as_ref())
+                    .map_err(|error| error.to_string())?;
             }
             commit.catalog = catalog.clone();
         }
@@ -137,7 +144,7 @@ impl Log {
 
 impl Commit {
     /// The name of a revision's table, unless it is one of the system's.
-    fn user_table(&self, revision: &Revision) -> Result<Option<&str>, String> {
+    pub fn user_table(&self, revision: &Revision) -> Result<Option<&str>, String> {
         let table = self
             .catalog
             .table_by_id(revision.table)
@@ -358,7 +365,11 @@ fn whole(model: &Model, written: &Written, commit: &Commit) -> Result<(), String
 }
 
 /// Compares every index, as of one commit, with what its definition gives for the documents of that time.
-async fn indexes(log: &Log, position: usize, storage: &dyn Persistence) -> Result<(), String> {
+pub(crate) async fn indexes(
+    log: &Log,
+    position: usize,
+    storage: &dyn Persistence,
+) -> Result<(), String> {
     let at = &log.commits[position];
     let mut documents = BTreeMap::new();
     for commit in &log.commits[..=position] {
@@ -371,7 +382,8 @@ async fn indexes(log: &Log, position: usize, storage: &dyn Persistence) -> Resul
         }
     }
     for table in at.catalog.tables() {
-        for index in &table.indexes {
+        let complete = table.indexes.iter();
+        for index in complete.filter(|index| index.state == IndexState::Ready) {
             let mut expected: Vec<_> = documents
                 .iter()
                 .filter(|((owner, _), _)| *owner == table.id)

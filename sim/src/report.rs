@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::app::Function;
+
 /// What clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -133,11 +135,37 @@ pub enum Fault {
     StartFailed,
     /// Recent writes were forgotten while a transaction read at an older snapshot.
     RetentionRace,
+    /// A packet got lost.
+    PacketLost,
+    /// A packet took much longer than usual, and those behind it too.
+    PacketDelayed,
+    /// A packet was overtaken by later ones.
+    PacketReordered,
+    /// A packet arrived twice.
+    PacketDoubled,
+    /// A packet got lost because the way from one machine to another was cut.
+    Partition,
+    /// A packet got lost because its connection was forgotten on the way, while both sides believe in it.
+    HalfOpen,
+    /// A connection broke in the middle of a message.
+    ResetInMessage,
+    /// A client did not read for a while.
+    SlowReader,
+    /// A function's engine died under it.
+    FunctionKilled,
+    /// A function ran out of memory.
+    FunctionOutOfMemory,
+    /// A function took longer than it may.
+    FunctionTimedOut,
+    /// A schema was changed while sessions wrote.
+    SchemaChangeRacing,
+    /// An index was filled while sessions wrote.
+    BackfillRacing,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 25] = [
+    pub const ALL: [Fault; 38] = [
         Fault::Crash,
         Fault::ProcessKilled,
         Fault::CrashLoop,
@@ -163,6 +191,19 @@ impl Fault {
         Fault::ReplyLost,
         Fault::StartFailed,
         Fault::RetentionRace,
+        Fault::PacketLost,
+        Fault::PacketDelayed,
+        Fault::PacketReordered,
+        Fault::PacketDoubled,
+        Fault::Partition,
+        Fault::HalfOpen,
+        Fault::ResetInMessage,
+        Fault::SlowReader,
+        Fault::FunctionKilled,
+        Fault::FunctionOutOfMemory,
+        Fault::FunctionTimedOut,
+        Fault::SchemaChangeRacing,
+        Fault::BackfillRacing,
     ];
 
     /// Whether it is drawn anew for every operation of the disk, of which a transaction has many.
@@ -187,6 +228,8 @@ pub struct Report {
     pub worlds: u64,
     /// Attempts by operation and ending.
     pub operations: BTreeMap<(Operation, Ending), u64>,
+    /// Calls of functions by clients with sessions, by ending; for queries, results that were shown.
+    pub calls: BTreeMap<(Function, Ending), u64>,
     /// Faults that struck.
     pub faults: BTreeMap<Fault, u64>,
     /// Commits in the log that were replayed.
@@ -203,6 +246,18 @@ pub struct Report {
     pub unknown_present: u64,
     /// Writes of unknown outcome that turned out to be absent.
     pub unknown_absent: u64,
+    /// Commits of functions that were replayed.
+    pub effects: u64,
+    /// Results of queries that were compared with the model.
+    pub results_checked: u64,
+    /// Pages of which every row was accounted for.
+    pub pages_checked: u64,
+    /// Pages that followed another one.
+    pub pages_followed: u64,
+    /// Results of an index that was there only for a time.
+    pub fleeting_index_reads: u64,
+    /// Pushes that documents did not allow.
+    pub pushes_refused: u64,
     /// Simulated time.
     pub simulated: Duration,
 }
@@ -211,6 +266,11 @@ impl Report {
     /// Counts an attempt.
     pub fn count(&mut self, operation: Operation, ending: Ending) {
         *self.operations.entry((operation, ending)).or_default() += 1;
+    }
+
+    /// Counts a call.
+    pub fn call(&mut self, function: Function, ending: Ending) {
+        *self.calls.entry((function, ending)).or_default() += 1;
     }
 
     /// Counts a fault.
@@ -231,6 +291,9 @@ impl Report {
         for (key, count) in &other.operations {
             *self.operations.entry(*key).or_default() += count;
         }
+        for (key, count) in &other.calls {
+            *self.calls.entry(*key).or_default() += count;
+        }
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
@@ -241,6 +304,12 @@ impl Report {
         self.invalidations += other.invalidations;
         self.unknown_present += other.unknown_present;
         self.unknown_absent += other.unknown_absent;
+        self.effects += other.effects;
+        self.results_checked += other.results_checked;
+        self.pages_checked += other.pages_checked;
+        self.pages_followed += other.pages_followed;
+        self.fleeting_index_reads += other.fleeting_index_reads;
+        self.pushes_refused += other.pushes_refused;
         self.simulated += other.simulated;
     }
 
@@ -271,6 +340,16 @@ impl Report {
                 zeros.push(format!("{fault:?}"));
             }
         }
+        for function in Function::ALL {
+            // This one always throws.
+            let ending = match function {
+                Function::Refuse => Ending::Failed,
+                _ => Ending::Done,
+            };
+            if !self.calls.contains_key(&(function, ending)) {
+                zeros.push(format!("{function:?}"));
+            }
+        }
         let others = [
             ("commits", self.commits),
             ("rows checked", self.rows_checked),
@@ -279,6 +358,12 @@ impl Report {
             ("invalidations", self.invalidations),
             ("unknown present", self.unknown_present),
             ("unknown absent", self.unknown_absent),
+            ("effects", self.effects),
+            ("results checked", self.results_checked),
+            ("pages checked", self.pages_checked),
+            ("pages followed", self.pages_followed),
+            ("fleeting index reads", self.fleeting_index_reads),
+            ("pushes refused", self.pushes_refused),
         ];
         let zero = |(name, count): &(&str, u64)| (*count == 0).then(|| (*name).to_owned());
         zeros.extend(others.iter().filter_map(zero));
@@ -305,10 +390,29 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        for function in Function::ALL {
+            write!(f, "{:>16}", format!("{function:?}"))?;
+            for ending in Ending::ALL {
+                let count = self.calls.get(&(function, ending)).copied();
+                write!(f, "{:>10}", count.unwrap_or_default())?;
+            }
+            writeln!(f)?;
+        }
         for fault in Fault::ALL {
             let count = self.faults.get(&fault).copied().unwrap_or_default();
-            writeln!(f, "{:>16}{count:>10}", format!("{fault:?}"))?;
+            writeln!(f, "{:>20}{count:>10}", format!("{fault:?}"))?;
         }
+        writeln!(
+            f,
+            "{} effects of functions replayed; {} results and {} pages checked, {} of them following another; {} \
+             reads of an index that came and went; {} pushes refused",
+            self.effects,
+            self.results_checked,
+            self.pages_checked,
+            self.pages_followed,
+            self.fleeting_index_reads,
+            self.pushes_refused,
+        )?;
         write!(
             f,
             "{} commits replayed; {} rows, {} absences and {} claims of subscriptions checked; {} subscriptions \

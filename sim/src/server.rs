@@ -95,7 +95,7 @@ impl Server {
     pub async fn start(&self) -> Result<(), Error> {
         let node = self.machine.another_life();
         let opened = async {
-            let storage = self.open_storage(node.clone()).await?;
+            let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;
             let db = Database::open(Arc::new(node.clone()), storage.clone()).await?;
             Ok((db, storage))
         };
@@ -116,14 +116,6 @@ impl Server {
                 Err(error)
             }
         }
-    }
-
-    async fn open_storage(&self, node: Node) -> Result<Arc<dyn Persistence>, Error> {
-        let disk = self.disk.clone();
-        Ok(match self.sqlite {
-            None => Arc::new(SimPersistence::open(node, disk).await?),
-            Some(with) => Arc::new(SqliteSimPersistence::open(node, disk, with).await?),
-        })
     }
 
     /// The storage of the present life.
@@ -240,6 +232,21 @@ impl Server {
         life.as_ref()
             .map_or_else(Report::default, |life| lock(&life.report).clone())
     }
+}
+
+/// Opens the storage on a disk: in SQLite, if used as `sqlite` says, or a log.
+///
+/// # Errors
+/// If it fails.
+pub(crate) async fn open_storage(
+    node: Node,
+    disk: Disk,
+    sqlite: Option<sqlite::Use>,
+) -> Result<Arc<dyn Persistence>, Error> {
+    Ok(match sqlite {
+        None => Arc::new(SimPersistence::open(node, disk).await?),
+        Some(with) => Arc::new(SqliteSimPersistence::open(node, disk, with).await?),
+    })
 }
 
 impl Life {

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::app::Function;
 use crate::report::{Fault, Operation};
+use crate::sessions::settings::SessionSettings;
 use crate::sqlite;
 
 /// Faults of the disk are that much rarer than others, since transactions have about so many operations of the disk.
@@ -37,10 +39,23 @@ pub struct Settings {
     pub faults: Vec<(Fault, f64)>,
     /// Mean time between crashes of the server and between jumps of its clock.
     pub disturbance: Duration,
+    /// What clients are.
+    pub kind: Kind,
+    /// For worlds with sessions.
+    pub sessions: SessionSettings,
     /// How the server uses SQLite, if that is its storage.
     pub sqlite: Option<sqlite::Use>,
     /// What was changed of the drawn settings.
     pub restrictions: Vec<Restriction>,
+}
+
+/// What the clients of a world are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They run transactions in the server.
+    Transactions,
+    /// They call functions and watch queries over the network.
+    Sessions,
 }
 
 /// Something less than was drawn: how a failing world is made smaller.
@@ -54,6 +69,8 @@ pub enum Restriction {
     Keys(i64),
     /// Without this operation.
     WithoutOperation(Operation),
+    /// Without this function.
+    WithoutFunction(Function),
     /// Without this fault.
     WithoutFault(Fault),
 }
@@ -65,6 +82,7 @@ impl fmt::Display for Restriction {
             Restriction::Operations(operations) => write!(f, "operations={operations}"),
             Restriction::Keys(keys) => write!(f, "keys={keys}"),
             Restriction::WithoutOperation(operation) => write!(f, "-{operation:?}"),
+            Restriction::WithoutFunction(function) => write!(f, "-{function:?}"),
             Restriction::WithoutFault(fault) => write!(f, "-{fault:?}"),
         }
     }
@@ -81,9 +99,13 @@ impl FromStr for Restriction {
             let operation = Operation::ALL
                 .into_iter()
                 .find(|operation| is_named(operation));
+            let function = Function::ALL
+                .into_iter()
+                .find(|function| is_named(function));
             let fault = Fault::ALL.into_iter().find(|fault| is_named(fault));
             return operation
                 .map(Restriction::WithoutOperation)
+                .or(function.map(Restriction::WithoutFunction))
                 .or(fault.map(Restriction::WithoutFault))
                 .ok_or_else(unknown);
         }
@@ -134,6 +156,8 @@ impl Settings {
             network_latency: Duration::from_micros(rng.u64(10..20_000)),
             faults,
             disturbance: Duration::from_millis(8 << rng.u32(..7)),
+            kind: Kind::Transactions,
+            sessions: SessionSettings::draw(rng),
             sqlite: None,
             restrictions: Vec::new(),
         };
@@ -144,6 +168,11 @@ impl Settings {
             // A checkpoint that does not reach the log's end marks pages as moved before it syncs them: if a later sync
             // fails and pages are lost, then the log is overwritten all the same.
             settings.set_chance(Fault::SyncFailed, 0.0);
+        }
+        if rng.u8(..4) == 0 {
+            settings.kind = Kind::Sessions;
+            settings.clients = rng.usize(1..=4);
+            settings.operations = rng.usize(6..=20);
         }
         settings
     }
@@ -158,6 +187,12 @@ impl Settings {
                 let weights = self.weights.iter_mut();
                 weights
                     .filter(|(candidate, _)| *candidate == operation)
+                    .for_each(|(_, weight)| *weight = 0);
+            }
+            Restriction::WithoutFunction(function) => {
+                let weights = self.sessions.weights.iter_mut();
+                weights
+                    .filter(|(candidate, _)| *candidate == function)
                     .for_each(|(_, weight)| *weight = 0);
             }
             Restriction::WithoutFault(fault) => self.set_chance(fault, 0.0),

@@ -6,7 +6,7 @@
 //! numbers from there on, so one that needs a rare coincidence shrinks less than one that fails always.
 
 use crate::report::{Fault, Operation};
-use crate::settings::{Restriction, Settings};
+use crate::settings::{Kind, Restriction, Settings};
 use crate::world::{self, Failure};
 
 /// Worlds that are tried at most.
@@ -50,7 +50,9 @@ fn shrink_by(
 fn is_number(restriction: Restriction) -> bool {
     !matches!(
         restriction,
-        Restriction::WithoutFault(_) | Restriction::WithoutOperation(_)
+        Restriction::WithoutFault(_)
+            | Restriction::WithoutOperation(_)
+            | Restriction::WithoutFunction(_)
     )
 }
 
@@ -77,8 +79,14 @@ fn candidates(settings: &Settings) -> Vec<Restriction> {
         .map(|(operation, _)| *operation)
         .collect();
     // Without any, all would be drawn.
-    if drawn.len() > 1 {
+    if settings.kind == Kind::Transactions && drawn.len() > 1 {
         candidates.extend(drawn.into_iter().map(Restriction::WithoutOperation));
+    }
+    let functions = settings.sessions.weights.iter();
+    let functions: Vec<_> = functions.filter(|(_, weight)| *weight > 0).collect();
+    if settings.kind == Kind::Sessions && functions.len() > 1 {
+        let functions = functions.into_iter().map(|(function, _)| *function);
+        candidates.extend(functions.map(Restriction::WithoutFunction));
     }
     let faults = Fault::ALL.into_iter();
     let faults = faults.filter(|fault| settings.chance(*fault) > 0.0);
@@ -96,7 +104,8 @@ mod tests {
         let drawn = (0..100)
             .map(Settings::draw)
             .find(|settings| {
-                settings.clients > 3
+                settings.kind == Kind::Transactions
+                    && settings.clients > 3
                     && settings.chance(Fault::Crash) > 0.0
                     && has(settings, Operation::Append)
             })

@@ -27,7 +27,8 @@ use crate::history::History;
 use crate::oracle;
 use crate::report::{Ending, Fault, Operation, Report};
 use crate::server::{Refusal, Server};
-use crate::settings::Settings;
+use crate::sessions;
+use crate::settings::{Kind, Settings};
 use crate::workload::{COUNTERS, Fixtures, Plan};
 
 /// Simulated time within which a world must come to its end.
@@ -204,6 +205,16 @@ impl World {
     }
 
     async fn live(mut self) -> Result<(), String> {
+        if self.settings.kind == Kind::Sessions {
+            let sessions = sessions::world::World::new(
+                self.settings,
+                self.supervisor,
+                self.disk,
+                self.report,
+                &mut self.rng,
+            );
+            return sessions.live(self.rng).await;
+        }
         self.server
             .start()
             .await
