@@ -282,6 +282,12 @@ impl Functions {
             observed: Observed { time, .. },
             ..
         } = outcome;
+        // A run that failed before it came to its page leaves the page's end where it was: the next run must not put
+        // it elsewhere, since the page after it begins there.
+        let journal = match &result {
+            Err(_) => journal.or_else(|| key.journal.clone()),
+            Ok(_) => journal,
+        };
         if !key.path.module.starts_with("_system/") {
             let ended = Ended {
                 failure: result.as_ref().err(),

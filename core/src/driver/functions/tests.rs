@@ -379,3 +379,46 @@ fn recent_timestamps_can_be_read_at() {
     let future = crate::Timestamp(u64::MAX / 2);
     assert!(block_on(backend.query(&anyone(), "counters:count", json!({}), Some(future))).is_err());
 }
+
+#[test]
+fn a_page_that_fails_keeps_its_end() {
+    let fails = Arc::new(AtomicU32::new(0));
+    let failing = fails.clone();
+    let backend = deploy(
+        NativeEngine::default()
+            .function(
+                "items:add",
+                FunctionKind::Mutation,
+                |context, _| async move {
+                    let insert = json!({"table": "items", "value": {}});
+                    context.call("1.0/insert", insert).await
+                },
+            )
+            .function("items:page", FunctionKind::Query, move |context, _| {
+                let fails = failing.load(Ordering::Relaxed) > 0;
+                async move {
+                    if fails {
+                        return Err(Failure::new("the engine died"));
+                    }
+                    let request = json!({"query": scan("items"), "cursor": null, "pageSize": 1});
+                    context.call("1.0/queryPage", request).await
+                }
+            }),
+    );
+    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let page = |journal: Option<String>| {
+        let snapshot = backend.database().snapshot();
+        let functions = backend.functions();
+        block_on(functions.query(&context, "items:page", json!([{}]), journal, &snapshot)).unwrap()
+    };
+    let add = || block_on(backend.mutation(&anyone(), "items:add", json!([{}]))).unwrap();
+    add();
+    let first = page(None);
+    assert!(first.journal.is_some());
+    add();
+    fails.store(1, Ordering::Relaxed);
+    let failed = page(first.journal.clone());
+    assert!(failed.result.is_err());
+    assert_eq!(failed.journal, first.journal);
+    assert_eq!(page(None).journal, None, "it never had one");
+}
