@@ -131,10 +131,18 @@ const FIRST_SYSTEM_TABLE_NUMBER: u32 = 512;
 /// # Errors
 /// If the catalog contradicts the ids that a system table needs.
 pub fn bootstrap_revisions(catalog: &Catalog, ts: Timestamp) -> Result<Vec<Revision>> {
+    missing_revisions(SYSTEM_TABLES, catalog, ts)
+}
+
+fn missing_revisions(
+    system_tables: &[SystemTable],
+    catalog: &Catalog,
+    ts: Timestamp,
+) -> Result<Vec<Revision>> {
     let mut documents: Vec<(TableId, Object)> = Vec::new();
     let mut grown = catalog.clone();
     // Fixed ids come first; later tables take the next free ones.
-    for (place, definition) in SYSTEM_TABLES.iter().enumerate() {
+    for (place, definition) in system_tables.iter().enumerate() {
         if catalog.table(definition.name).is_some() {
             continue;
         }
@@ -252,4 +260,65 @@ fn revision(
 
 fn path(field: &str) -> FieldPath {
     FieldPath::parse(field).expect("built-in field names are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::value::decode_document;
+
+    fn apply(catalog: &mut Catalog, revisions: &[Revision]) {
+        for revision in revisions {
+            let document = decode_document(revision.document.as_ref().unwrap()).unwrap();
+            let document = Some(Arc::new(document));
+            catalog
+                .apply(revision.table, None, document.as_ref())
+                .unwrap();
+        }
+    }
+
+    /// A database of any older build gets the tables that it lacks, under ids that it does not use.
+    #[test]
+    fn older_databases_get_the_missing_tables() {
+        // No database has only one of the two tables that describe tables and indexes.
+        for known in (0..SYSTEM_TABLES.len()).filter(|known| *known != 1) {
+            let mut catalog = Catalog::default();
+            let old = &SYSTEM_TABLES[..known];
+            let ts = Timestamp(1_000_000);
+            let revisions = missing_revisions(old, &catalog, ts).unwrap();
+            apply(&mut catalog, &revisions);
+            if known >= 2 {
+                let (id, number) = catalog.next_user_table();
+                let table = table_document(id, number, "users");
+                let by = built_in_indexes(id, catalog.next_index(0));
+                let mut revisions =
+                    vec![revision(&catalog, well_known::TABLES, table, ts).unwrap()];
+                revisions.extend(by.iter().map(|index| {
+                    revision(&catalog, well_known::INDEXES, index_document(index), ts).unwrap()
+                }));
+                apply(&mut catalog, &revisions);
+            }
+            let before = catalog.clone();
+            let new = bootstrap_revisions(&catalog, ts.next()).unwrap();
+            apply(&mut catalog, &new);
+            let ids: BTreeSet<_> = catalog
+                .tables()
+                .flat_map(|table| table.indexes.iter().map(|index| index.id))
+                .collect();
+            let indexes = catalog.tables().map(|table| table.indexes.len());
+            assert_eq!(ids.len(), indexes.sum::<usize>(), "no id is used twice");
+            for (place, definition) in SYSTEM_TABLES.iter().enumerate() {
+                let table = catalog.table(definition.name).unwrap();
+                assert_eq!(table.number.get(), FIRST_SYSTEM_TABLE_NUMBER + place as u32);
+                assert_eq!(table.indexes.len(), 1 + definition.indexes.len());
+                let same = before.table(definition.name).map(|table| table.id);
+                assert!(same.is_none_or(|id| id == table.id), "what was there stays");
+            }
+            assert_eq!(catalog.table("users").is_some(), known >= 2);
+            let again = bootstrap_revisions(&catalog, ts.next().next()).unwrap();
+            assert!(again.is_empty(), "nothing is missing any more");
+        }
+    }
 }
