@@ -68,7 +68,12 @@ impl AdminKeys {
     fn check(&self, key: &str) -> Option<bool> {
         let (name, secret) = key.split_once('|')?;
         let name = name.split_once(':').map_or(name, |(_, name)| name);
-        if name != self.instance_name || secret.len() != 2 * (HEADER + CODE) || !secret.is_ascii() {
+        // Rust reads `+1` and `0A` as numbers, too; a key has one text.
+        let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if name != self.instance_name
+            || secret.len() != 2 * (HEADER + CODE)
+            || !secret.bytes().all(is_hex)
+        {
             return None;
         }
         let bytes: Option<Vec<u8>> = (0..secret.len())
@@ -131,6 +136,10 @@ mod tests {
                 "{at}"
             );
         }
+        // The version, `01`, in other spellings of the same number.
+        assert!(keys.verify(&key.replacen("|01", "|+1", 1)).is_err());
+        let upper = format!("a|{}", key[2..].to_ascii_uppercase());
+        assert!(keys.verify(&upper).is_err());
         for hostile in ["", "|", "a|", "a|zz", "a|\u{e9}\u{e9}", "a"] {
             assert!(keys.verify(hostile).is_err());
         }
