@@ -161,3 +161,35 @@ fn failed_operations_change_nothing_and_do_not_come_back() {
         });
     }
 }
+
+#[test]
+fn what_a_recovery_has_seen_is_durable_even_if_an_earlier_one_could_not_sync() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        seen.insert(run(move |node, _| async move {
+            let disk = Disk::new(Rng::with_seed(seed), Duration::from_micros(100));
+            let process = node.sibling(0);
+            let storage = open(&process, &disk).await;
+            storage.set_global("a", vec![1]).await.unwrap();
+            let write = storage.set_global("a", vec![2]);
+            process.spawn(Box::pin(async move { write.await.unwrap() }));
+            while !disk.has_unsynced() {
+                node.sleep(Duration::from_micros(1)).await;
+            }
+            process.kill();
+            // Reads still see the record, and nothing but writing it again makes it durable.
+            let mut settings = crate::settings::Settings::draw(0);
+            settings.faults = vec![(Fault::SyncFailed, 1.0), (Fault::SyncForgotten, 1.0)];
+            disk.set_faults(Some(settings));
+            let opened = SimPersistence::open(node.clone(), disk.clone()).await;
+            assert!(opened.is_err());
+            disk.set_faults(None);
+            let value = open(&node, &disk).await.get_global("a").await.unwrap();
+            disk.crash();
+            let after = open(&node, &disk).await.get_global("a").await.unwrap();
+            assert_eq!(after, value, "seed {seed}");
+            value
+        }));
+    }
+    assert_eq!(seen, [Some(vec![1]), Some(vec![2])].into(), "both happen");
+}
