@@ -232,7 +232,7 @@ impl Model {
 
     pub fn authenticate(&mut self, user: u8) {
         let (_, base) = self.versions();
-        let user = (user % 3 > 0).then_some(user % 3);
+        let user = Some(user % 3).filter(|user| *user > 0);
         self.users.push(user);
         let message = match user {
             Some(user) => {
