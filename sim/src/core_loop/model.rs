@@ -130,7 +130,8 @@ pub struct Doc {
 }
 
 impl Doc {
-    fn at(&self, ts: Timestamp) -> Option<(Timestamp, &Rc<Content>)> {
+    /// What it is at a timestamp, and since when.
+    pub fn at(&self, ts: Timestamp) -> Option<(Timestamp, &Rc<Content>)> {
         let version = self.versions.iter().rev().find(|(at, _)| *at <= ts);
         version.and_then(|(at, content)| Some((*at, content.as_ref()?)))
     }
@@ -161,6 +162,8 @@ pub struct Scan {
     pub bounds: Option<Range<i64>>,
     /// From which end.
     pub order: Order,
+    /// Only what comes after this one in that order: the next page.
+    pub beyond: Option<Rc<Content>>,
     /// At most so many rows.
     pub limit: usize,
 }
@@ -213,7 +216,15 @@ impl Model {
     /// The rows of a range.
     pub fn scan(&self, scan: &Scan, at: Timestamp, own: &Overlay) -> Vec<Found> {
         let mut found = Vec::new();
-        let within = |content: &Content| content.is_within(scan.by, &scan.bounds);
+        let compare = |a: &Content, b: &Content| match scan.order {
+            Order::Ascending => a.compare(b, scan.by),
+            Order::Descending => b.compare(a, scan.by),
+        };
+        let within = |content: &Content| {
+            let last = scan.beyond.as_ref();
+            content.is_within(scan.by, &scan.bounds)
+                && last.is_none_or(|last| compare(content, last).is_gt())
+        };
         for doc in &self.tables[scan.table].docs {
             if let Some((ts, content)) = doc.at(at)
                 && within(content)
@@ -228,13 +239,7 @@ impl Model {
                 found.push((None, content.clone()));
             }
         }
-        found.sort_unstable_by(|(_, a), (_, b)| {
-            let ascending = a.compare(b, scan.by);
-            match scan.order {
-                Order::Ascending => ascending,
-                Order::Descending => ascending.reverse(),
-            }
-        });
+        found.sort_unstable_by(|(_, a), (_, b)| compare(a, b));
         found.truncate(scan.limit);
         found
     }

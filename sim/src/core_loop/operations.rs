@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use concave_core::Value;
 use concave_core::catalog::IndexState;
 use concave_core::persistence::Order;
 use concave_core::transaction::Row;
+use concave_core::{Timestamp, Value};
 
 use super::mix::Operation;
 use super::model::{By, Content, Scan, TableNo};
@@ -262,11 +262,16 @@ impl Running {
             n => usize::from(n),
         };
         let order = order(space);
+        let beyond = match bounds {
+            None if space.rng.bool() => space.any(table),
+            _ => None,
+        };
         let scan = Scan {
             table,
             by,
             bounds,
             order,
+            beyond,
             limit,
         };
         let rows = self.scan(space, scan);
@@ -299,6 +304,7 @@ impl Running {
             by: By::Key,
             bounds: Some(space.keys()),
             order: order(space),
+            beyond: None,
             limit: 1 << space.rng.u32(..4),
         };
         self.scan(space, scan)
@@ -316,6 +322,7 @@ impl Running {
             by: By::Key,
             bounds: None,
             order,
+            beyond: None,
             limit,
         };
         self.scan(space, scan)
@@ -327,6 +334,7 @@ impl Running {
             by: By::Key,
             bounds: Some(key..key + 1),
             order: Order::Ascending,
+            beyond: None,
             limit,
         };
         self.scan(space, scan)
@@ -351,6 +359,15 @@ impl Space {
     /// Accounts and numbers.
     pub fn fixtures(&self) -> i64 {
         i64::try_from(self.mix.fixtures).expect("fixtures are few")
+    }
+
+    /// A document of a table, as of now.
+    fn any(&mut self, table: TableNo) -> Option<Rc<Content>> {
+        let newest = Timestamp(u64::MAX);
+        let docs = self.model.docs(table).iter();
+        let present = docs.filter_map(|doc| Some(doc.at(newest)?.1.clone()));
+        let present: Vec<_> = present.collect();
+        self.rng.choice(&present).cloned()
     }
 
     /// The key of a list in use.

@@ -170,6 +170,10 @@ impl Running {
                 end: Some(bound(bounds.end)),
             },
         };
+        let range = match &scan.beyond {
+            None => range,
+            Some(last) => range.beyond(&last.index_key(scan.by), scan.order),
+        };
         let mut core = CoreScan::new(index.id, range.clone(), scan.order, scan.limit);
         let mut rows = Vec::with_capacity(expected.len());
         let mut ended = false;

@@ -79,6 +79,7 @@ impl Tally {
                 by: By::Key,
                 bounds: None,
                 order: Order::Ascending,
+                beyond: None,
                 limit: usize::MAX,
             };
             let found = model.scan(&scan, at, &Overlay::default());

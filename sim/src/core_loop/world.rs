@@ -803,6 +803,7 @@ impl World {
                     by: *by,
                     bounds: None,
                     order: Order::Ascending,
+                    beyond: None,
                     limit: usize::MAX,
                 };
                 let expected = self.space.model.scan(&scan, at, &nothing);
