@@ -112,9 +112,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether it has read from storage.
+    /// Whether it has read from storage. That a document is not there may be known from the catalog, if its table is
+    /// not there either.
     pub fn has_read(&self) -> bool {
-        let reads = |step: &Step| matches!(step, Step::Scan { .. } | Step::Get { .. });
+        let reads =
+            |step: &Step| matches!(step, Step::Scan { .. } | Step::Get { found: Some(_), .. });
         self.steps.iter().any(reads)
     }
 }
