@@ -8,7 +8,7 @@ use adya::history::{Interner, Mop, Op, OpType, ReadValue, Scalar};
 use adya::{History, Opts, Report, Valid, Workload, check};
 use sim::elle::{Entry, Kind, Micro};
 use sim::report::Operation;
-use sim::settings::Settings;
+use sim::settings::{self, Settings};
 use sim::{core_loop, world};
 
 const LOOPS: u64 = 60;
@@ -92,6 +92,7 @@ fn worlds_are_strictly_serializable() {
     let (mut done, mut unknown) = (0, 0);
     for seed in 0..WORLDS {
         let mut settings = Settings::draw(seed);
+        settings.kind = settings::Kind::Transactions;
         // Appending above all, and enough else to get in its way.
         for (operation, weight) in &mut settings.weights {
             *weight = match operation {
