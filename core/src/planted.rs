@@ -34,6 +34,10 @@ bugs! {
     PointsNotRead,
     /// Looking for a table that is not there is not recorded.
     MissingTableNotRead,
+    /// An index is created without depending on the ids that others take.
+    TakenIdsNotRead,
+    /// Looking up a table does not depend on its list of indexes.
+    TableIndexesNotRead,
     /// Rolling back forgets what was read as well.
     RollbackForgetsReads,
 
@@ -46,6 +50,14 @@ bugs! {
     DescendingMergedAscending,
     /// Rolling back leaves the first write after the savepoint.
     RollbackKeepsOneWrite,
+    /// Rolling back leaves the catalog as it is.
+    RollbackKeepsCatalog,
+    /// The second write of a document forgets what was there before the first.
+    SecondWriteForgetsBefore,
+    /// Documents of one transaction have the same creation time.
+    CreationTimesRepeat,
+    /// Rows that the transaction wrote itself do not count towards the limits of reading.
+    OwnRowsNotCounted,
     /// Ids follow from the snapshot alone.
     IdsFromSnapshot,
 
@@ -60,6 +72,29 @@ bugs! {
     NegativeKeysAbove,
     /// Later creation times have smaller keys.
     FloatKeysReversed,
+
+    /// The entries of the last page of a backfill are not written.
+    LastBackfillPageLost,
+    /// A backfill takes a page that is shorter than asked for to be the last.
+    ShortPageEndsBackfill,
+    /// Writes do not maintain an index that is being filled.
+    UnfilledNotMaintained,
+    /// A push puts indexes in use that have not been filled.
+    IndexUsedUnfilled,
+    /// Indexes can be read before their push is finished.
+    IndexReadTooEarly,
+
+    // Schemas.
+    /// Writes are not checked against the schema that is on its way.
+    NextSchemaNotChecked,
+    /// Writes are not checked against the schema in force.
+    ActiveSchemaNotChecked,
+    /// Writes do not depend on the schemas that they were checked against.
+    SchemasNotRead,
+    /// Checking documents takes a page that is shorter than asked for to be the last.
+    ShortPageEndsValidation,
+    /// A push puts a schema in force before documents have been checked against it.
+    SchemaActiveUnvalidated,
 
     // Commits.
     /// Accepted transactions that are on their way to disk are not looked at by validation.
@@ -94,6 +129,12 @@ bugs! {
     ConflictToldAsSuccess,
     /// The log is trimmed whatever snapshots are in use.
     PinsIgnored,
+    /// The log is trimmed by one commit more than asked for.
+    TrimmedOneTooFar,
+    /// The log does not know how far it was trimmed.
+    TrimNotNoted,
+    /// A committer accepts writes after it was halted.
+    HaltedAccepts,
     /// Snapshots of the past do not hold the log.
     PastNotPinned,
 
@@ -124,6 +165,76 @@ bugs! {
     LateWatcherNotTold,
     /// Changes of the catalog do not touch subscriptions.
     CatalogTouchesNothing,
+
+    // Queries.
+    /// A range that ends below a value includes the value.
+    UpperBoundIncluded,
+    /// A range that begins above a value includes the value.
+    LowerBoundIncluded,
+    /// A page begins with the row that its cursor names.
+    CursorRowRepeated,
+    /// A page that is run again ends wherever it is full.
+    PageEndForgotten,
+    /// A limit lets one row more pass.
+    LimitOneMore,
+
+    // Functions.
+    /// A cached result is used after what it read has changed.
+    CacheServesStale,
+    /// A cached result is used for other arguments.
+    CacheIgnoresArguments,
+    /// A run of a query is shared with those who ask for it at another timestamp.
+    RunsSharedAcrossTime,
+    /// Queries run at the newest snapshot, whatever was asked for.
+    QueriesReadNewest,
+    /// What a nested mutation has written remains when it fails.
+    NestedWritesRemain,
+    /// A mutation that conflicted runs again at the snapshot that it had.
+    RetryAtOldSnapshot,
+    /// A mutation that failed is committed.
+    FailedMutationCommitted,
+    /// A mutation's result is not recorded under its request.
+    RequestNotRecorded,
+    /// A request that comes again is not looked up.
+    RequestNotLookedUp,
+    /// All requests of a session have one record.
+    RequestNumberIgnored,
+    /// A mutation is said to have committed at its snapshot.
+    CommittedAtSnapshot,
+
+    // Sessions.
+    /// The first of the results that no longer hold is not run again.
+    OneInvalidatedQueryKept,
+    /// A transition takes all results that the connection holds to be valid.
+    HeldResultsNotChecked,
+    /// The connection does not watch the results that it holds.
+    HeldResultsNotWatched,
+    /// The version of the client's view is not advanced.
+    VersionNotAdvanced,
+    /// A response is followed by a transition only if there is another reason for one.
+    ResponseNotCovered,
+    /// A transition does not wait for the mutation that may be within it.
+    MutationNotHeldFor,
+    /// Only the first result of a query is told.
+    ChangedResultNotTold,
+    /// The client is not told of queries that it has removed.
+    RemovalNotTold,
+    /// Mutations of a connection run side by side.
+    MutationsSideBySide,
+    /// A transition that failed for a passing reason is forgotten.
+    FailedTransitionForgotten,
+    /// The next run of a query does not know where its page ended.
+    JournalForgotten,
+
+    // The simulator's own storage.
+    /// An append is not synced.
+    SyncSkipped,
+    /// An append that failed is left in the log.
+    FailedAppendNotUndone,
+    /// Checksums of records are not compared.
+    ChecksumIgnored,
+    /// A server goes on writing after another one has taken over.
+    LeaseIgnored,
 }
 
 #[cfg(not(feature = "planted-bugs"))]

@@ -6,14 +6,18 @@
 //! one checker. `SIM_PLANTED=OldKeyNotEnded` shows how that bug fails.
 
 use std::collections::BTreeMap;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use concave_core::persistence::Persistence;
 use concave_core::planted::{Bug, with};
-use sim::world;
+use futures_util::FutureExt;
+use sim::storage::SimPersistence;
+use sim::{core_loop, crash_points, world};
 
 /// Seeds within which every bug must be caught.
 const WORST: u64 = 5_000;
@@ -34,9 +38,43 @@ fn transactions(seed: u64) -> Result<(), String> {
         .map_err(|failure| failure.to_string())
 }
 
-/// Where a bug is looked for.
-fn level(_: Bug) -> (&'static str, Level) {
-    ("world", transactions)
+/// The core alone.
+fn core_alone(seed: u64) -> Result<(), String> {
+    core_loop::run(seed).map(|_| ())
+}
+
+/// The simulator's own storage, crashed at every operation of a short history.
+fn crashes(seed: u64) -> Result<(), String> {
+    let open: Arc<crash_points::Open> = Arc::new(|node, disk| {
+        async move {
+            let storage = SimPersistence::open(node, disk).await?;
+            Ok(Arc::new(storage) as Arc<dyn Persistence>)
+        }
+        .boxed()
+    });
+    let run = || crash_points::enumerate(&crash_points::Plan::draw(seed), 1, &open).map(|_| ());
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+/// Where a bug is looked for: in whole worlds, unless another level is meant for it.
+fn level(bug: Bug) -> (&'static str, Level) {
+    use Bug::*;
+    match bug {
+        TakenIdsNotRead
+        | RollbackKeepsCatalog
+        | SecondWriteForgetsBefore
+        | CreationTimesRepeat
+        | OwnRowsNotCounted
+        | UnfilledNotMaintained
+        | TrimmedOneTooFar
+        | TrimNotNoted => ("loop", core_alone),
+        SyncSkipped | FailedAppendNotUndone | ChecksumIgnored | LeaseIgnored => ("crash", crashes),
+        _ => ("world", transactions),
+    }
 }
 
 /// How a bug was caught.

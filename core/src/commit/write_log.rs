@@ -172,13 +172,19 @@ impl WriteLog {
     }
 
     /// Forgets commits at or before `before`, save the newest `keep` of all.
-    pub(super) fn trim(&mut self, before: Timestamp, keep: usize) {
+    pub(super) fn trim(&mut self, mut before: Timestamp, keep: usize) {
+        if planted(Bug::TrimmedOneTooFar) {
+            let mut newer = self.commits.iter().filter(|(ts, _)| *ts > before);
+            before = newer.next().map_or(before, |(ts, _)| *ts);
+        }
         while self.commits.len() > keep
             && let Some((ts, keys)) = self.commits.pop_front_if(|(ts, _)| *ts <= before)
         {
             assert!(ts > self.begins_after);
             assert!(ts <= before);
-            self.begins_after = ts;
+            if !planted(Bug::TrimNotNoted) {
+                self.begins_after = ts;
+            }
             for index in keys.indexes() {
                 let commits = self.by_index.get_mut(&index);
                 let commits = commits.expect("the index has a queue with this commit");

@@ -9,6 +9,7 @@ use super::schema_worker::{PAGE_ROWS, too_contended};
 use crate::catalog::{Catalog, Index, IndexState};
 use crate::error::{Error, Result};
 use crate::persistence::{BackfillEntry, IndexId, IndexRead, KeyRange, Order, TableId};
+use crate::planted::{Bug, planted};
 use crate::value::{DocumentId, Value, decode_document};
 
 /// Indexes of one table that are being filled together.
@@ -97,11 +98,14 @@ impl Backfill {
                 });
             }
         }
-        if !entries.is_empty() {
+        let is_lost = page.exhausted && planted(Bug::LastBackfillPageLost);
+        if !entries.is_empty() && !is_lost {
             db.persistence().backfill(entries).await?;
         }
+        let is_short = page.rows.len() < self.page_rows;
+        let ends_here = is_short && planted(Bug::ShortPageEndsBackfill);
         match page.rows.last() {
-            Some(last) if !page.exhausted => {
+            Some(last) if !page.exhausted && !ends_here => {
                 self.rest = std::mem::take(&mut self.rest).beyond(&last.key, Order::Ascending);
             }
             _ => {

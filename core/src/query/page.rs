@@ -16,6 +16,7 @@ use super::plan::{Plan, Visibility};
 use super::stream::{QueryStream, RowStep};
 use crate::error::{Error, Result};
 use crate::persistence::{IndexPage, IndexRead, KeyRange, Order};
+use crate::planted::{Bug, planted};
 use crate::transaction::{BYTES_READ_MAX, DOCUMENTS_READ_MAX, Transaction, successor};
 use crate::value::{MAX_ARRAY_LENGTH, Object};
 
@@ -145,6 +146,7 @@ impl PageQuery {
         let start = read(&request.cursor)?;
         let end = match read(&request.end_cursor)? {
             Some(end) => Some(end),
+            None if planted(Bug::PageEndForgotten) => None,
             None => journal.end_cursor.clone().map(position).transpose()?,
         };
         // After the end comes nothing, whatever end was asked for.
@@ -317,7 +319,10 @@ fn interval(
     };
     let (low, high) = match order {
         Order::Ascending => (
-            key(start).map(|key| successor(&key)),
+            key(start).map(|key| match planted(Bug::CursorRowRepeated) {
+                true => key,
+                false => successor(&key),
+            }),
             key(end).map(|key| successor(&key)),
         ),
         Order::Descending => (key(end), key(start)),

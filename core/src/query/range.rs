@@ -8,6 +8,7 @@ use super::show;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::persistence::KeyRange;
+use crate::planted::{Bug, planted};
 use crate::value::{FieldPath, Value};
 
 /// A condition on one field of an index.
@@ -119,13 +120,14 @@ pub fn key_range(index: &str, fields: &[FieldPath], bounds: &[RangeBound]) -> Re
     if let Some(lower) = next.lower {
         let key = extended(&prefix, lower);
         range.start = match lower.operator {
-            BoundOperator::Gt => key::after_prefix(key),
+            BoundOperator::Gt if !planted(Bug::LowerBoundIncluded) => key::after_prefix(key),
             _ => key,
         };
     }
     if let Some(upper) = next.upper {
         let key = extended(&prefix, upper);
         range.end = Some(match upper.operator {
+            BoundOperator::Lt if planted(Bug::UpperBoundIncluded) => key::after_prefix(key),
             BoundOperator::Lte => key::after_prefix(key),
             _ => key,
         });

@@ -6,6 +6,7 @@ use super::ast::{Operator, Query};
 use super::plan::{Plan, Visibility};
 use crate::error::Result;
 use crate::persistence::{IndexPage, IndexRead, KeyRange};
+use crate::planted::{Bug, planted};
 use crate::transaction::{Scan, ScanStep, Transaction};
 use crate::value::Object;
 
@@ -76,7 +77,12 @@ impl QueryStream {
         expected_rows: usize,
     ) -> Result<Self> {
         tx.count_range()?;
-        let operators = plan.operators.clone();
+        let mut operators = plan.operators.clone();
+        for operator in &mut operators {
+            if let (Operator::Limit(limit), true) = (operator, planted(Bug::LimitOneMore)) {
+                *limit += 1;
+            }
+        }
         let has_filter = operators
             .iter()
             .any(|operator| matches!(operator, Operator::Filter(_)));

@@ -13,6 +13,7 @@ use super::server_message::Modification;
 use super::{Limits, QueryId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::identity::Identity;
+use crate::planted::{Bug, planted};
 
 /// What a query is, for as long as the client watches it.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ impl QuerySet {
         for (id, change) in std::mem::take(&mut self.changes) {
             if let Some(old) = self.active.remove(&id) {
                 unsubscribed.push(id);
-                if old.told.is_some() {
+                if old.told.is_some() && !planted(Bug::RemovalNotTold) {
                     self.removed.insert(id);
                 }
             }
@@ -208,7 +209,8 @@ impl QuerySet {
             !self.is_evaluating(),
             "before the evaluation, not during it"
         );
-        for id in ids {
+        let kept = usize::from(planted(Bug::OneInvalidatedQueryKept));
+        for id in ids.into_iter().skip(kept) {
             if let Some(query) = self.active.get_mut(&id) {
                 query.is_stale = true;
             }
@@ -262,7 +264,9 @@ impl QuerySet {
                     .get_mut(&id)
                     .expect("queries stay active while a transition is under way");
                 assert!(query.is_stale, "a result that holds is not computed again");
-                query.journal = outcome.journal().cloned();
+                if !planted(Bug::JournalForgotten) {
+                    query.journal = outcome.journal().cloned();
+                }
                 query.untold = Some(outcome);
                 query.is_stale = false;
             }
@@ -323,7 +327,8 @@ impl QuerySet {
             let Some(outcome) = query.untold.take() else {
                 continue;
             };
-            if query.told.as_ref() != Some(outcome.fingerprint()) {
+            let is_kept = query.told.is_some() && planted(Bug::ChangedResultNotTold);
+            if query.told.as_ref() != Some(outcome.fingerprint()) && !is_kept {
                 query.told = Some(*outcome.fingerprint());
                 modifications.push(Modification::Result(*id, outcome));
             }

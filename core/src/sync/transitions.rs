@@ -15,6 +15,7 @@ use super::session::Session;
 use super::{QueryId, chunk};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 
 #[derive(Debug, Default)]
@@ -72,7 +73,9 @@ impl Transitions {
 
     /// A response was sent that a transition at `ts` or later has to follow.
     pub fn owe(&mut self, ts: Timestamp) {
-        self.owed = self.owed.max(Some(ts));
+        if !planted(Bug::ResponseNotCovered) {
+            self.owed = self.owed.max(Some(ts));
+        }
         assert!(self.owed >= Some(ts));
     }
 }
@@ -248,7 +251,7 @@ impl Session {
                 at: now.monotonic + first.saturating_mul(factor).min(longest),
                 versions: (attempt.end.query_set, attempt.end.identity),
             });
-            self.transitions.is_invalidated = true;
+            self.transitions.is_invalidated = !planted(Bug::FailedTransitionForgotten);
             self.transitions.phase = Phase::Idle;
             return Ok(());
         }
@@ -266,7 +269,8 @@ impl Session {
     /// started later commits later.
     fn may_commit_within(&self, attempt: &Attempt) -> bool {
         let running = self.requests.running_mutation();
-        attempt.mutation.is_some() && running.map(|m| m.serial) == attempt.mutation
+        let is_running = running.map(|m| m.serial) == attempt.mutation;
+        attempt.mutation.is_some() && is_running && !planted(Bug::MutationNotHeldFor)
     }
 
     fn send_transition(&mut self, now: Now, attempt: Attempt) {
@@ -299,7 +303,9 @@ impl Session {
         } else {
             self.send(now, Kind::Transition, text);
         }
-        self.transitions.version = end;
+        if !planted(Bug::VersionNotAdvanced) {
+            self.transitions.version = end;
+        }
         if self.transitions.owed.is_some_and(|ts| ts <= end.ts) {
             self.transitions.owed = None;
         }

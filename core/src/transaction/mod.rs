@@ -22,7 +22,7 @@ pub use usage::{
 };
 pub use write_set::{DocumentWrite, Stored, WriteSet};
 
-use crate::catalog::{self, Catalog, Index, Schemas, Table, well_known};
+use crate::catalog::{self, Catalog, Index, IndexState, Schemas, Table, well_known};
 use crate::commit::{CatalogChange, CommitRequest, PreparedWrite};
 use crate::error::{Error, Result};
 use crate::key;
@@ -217,7 +217,9 @@ impl Transaction {
 
     /// The schema that documents must match, and the one that is about to replace it.
     pub fn schemas(&mut self) -> Schemas {
-        if let Some(table) = self.table("_schemas") {
+        if let Some(table) = self.table("_schemas")
+            && !planted(Bug::SchemasNotRead)
+        {
             self.reads.insert(table.by_id().id, KeyRange::all());
         }
         self.catalog.schemas().clone()
@@ -229,8 +231,10 @@ impl Transaction {
             self.reads
                 .insert(well_known::TABLES_BY_NAME, name_range(&table.name));
             let key = key::encode_key(&[Some(&Value::Int64(table.id.0.into()))]);
-            self.reads
-                .insert(well_known::INDEXES_BY_TABLE, KeyRange::prefix(key));
+            if !planted(Bug::TableIndexesNotRead) {
+                self.reads
+                    .insert(well_known::INDEXES_BY_TABLE, KeyRange::prefix(key));
+            }
             self.tables.push(table.clone());
         }
         debug_assert!(self.depends_on_table(&table));
@@ -278,8 +282,11 @@ impl Transaction {
 
     /// A fresh storage id for an index. The transaction then inserts its [`catalog::index_document`].
     pub fn allocate_index(&mut self) -> IndexId {
-        self.reads
-            .insert(well_known::INDEXES_BY_TABLE, KeyRange::all());
+        let taken = match planted(Bug::TakenIdsNotRead) {
+            true => KeyRange::point(Vec::new()),
+            false => KeyRange::all(),
+        };
+        self.reads.insert(well_known::INDEXES_BY_TABLE, taken);
         let index = self.catalog.next_index(0);
         assert!(
             self.catalog.table_of_index(index).is_none(),
@@ -349,7 +356,9 @@ impl Transaction {
             next > self.next_creation_time,
             "creation times tell the order of insertion"
         );
-        self.next_creation_time = next;
+        if !planted(Bug::CreationTimesRepeat) {
+            self.next_creation_time = next;
+        }
         self.write(id, None, Some(document))?;
         Ok(id)
     }
@@ -443,8 +452,8 @@ impl Transaction {
         }
         // What was there at the snapshot is known from the first write of a document.
         let before = match pending {
-            Some(pending) => pending.before.clone(),
-            None => before,
+            Some(pending) if !planted(Bug::SecondWriteForgetsBefore) => pending.before.clone(),
+            _ => before,
         };
         debug_assert!(self.depends_on_table(&table), "writers know the indexes");
         // A document inserted and deleted again leaves no trace.
@@ -501,7 +510,9 @@ impl Transaction {
         while self.undo.len() > kept {
             let undo = self.undo.pop().expect("the length was just checked");
             self.writes.set(&undo.table, undo.id, undo.write);
-            self.catalog = undo.catalog;
+            if !planted(Bug::RollbackKeepsCatalog) {
+                self.catalog = undo.catalog;
+            }
         }
         self.check();
     }
@@ -522,10 +533,7 @@ impl Transaction {
                 let index_updates: Vec<_> = definition
                     .indexes
                     .iter()
-                    .take(
-                        definition.indexes.len()
-                            - usize::from(planted(Bug::LastIndexNotMaintained)),
-                    )
+                    .filter(|index| !is_neglected(definition, index))
                     .flat_map(|index| index_updates(index, write))
                     .collect();
                 assert!(
@@ -589,6 +597,17 @@ fn index_updates(
     let ended = old.map(move |key| update(key, false));
     let begun = new.map(move |key| update(key, true));
     ended.into_iter().chain(begun)
+}
+
+/// Whether a planted defect keeps writes from an index.
+fn is_neglected(table: &Table, index: &Arc<Index>) -> bool {
+    let is_last = table
+        .indexes
+        .last()
+        .is_some_and(|last| Arc::ptr_eq(last, index));
+    let is_unfilled = index.state == IndexState::Backfilling;
+    (is_last && planted(Bug::LastIndexNotMaintained))
+        || (is_unfilled && planted(Bug::UnfilledNotMaintained))
 }
 
 /// Where `_tables.by_name` has the definition of a table, if there is one.

@@ -15,6 +15,7 @@
 //! ours.
 
 use concave_core::persistence::PersistenceError;
+use concave_core::planted::{Bug, planted};
 
 use super::record::{self, Entry, HEADER_LEN, Header, Location, MAGIC};
 use crate::disk::{Disk, DiskError, File};
@@ -141,7 +142,9 @@ impl Log {
     pub fn sync(&mut self, unsynced: Unsynced) -> Result<Entry, PersistenceError> {
         // Whoever took over since the record was written has found it, or has cut it off.
         self.fence.check().map_err(unknown)?;
-        self.file.sync().map_err(|error| self.undo(error))?;
+        if !planted(Bug::SyncSkipped) {
+            self.file.sync().map_err(|error| self.undo(error))?;
+        }
         self.end = unsynced.end;
         self.sequence += 1;
         self.has_remains = false;
@@ -154,7 +157,7 @@ impl Log {
     /// # Errors
     /// If the disk still fails.
     pub fn repair(&mut self) -> Result<(), PersistenceError> {
-        if !self.has_remains {
+        if !self.has_remains || planted(Bug::FailedAppendNotUndone) {
             return Ok(());
         }
         self.fence.check()?;
@@ -184,7 +187,9 @@ impl Log {
             return Ok(None);
         };
         let payload_at = at + HEADER_LEN as u64;
-        let is_payload = |bytes: &[u8]| crc32fast::hash(bytes) == header.payload_crc;
+        let is_payload = |bytes: &[u8]| {
+            crc32fast::hash(bytes) == header.payload_crc || planted(Bug::ChecksumIgnored)
+        };
         let payload = read_checked(
             &self.file,
             payload_at,
@@ -237,7 +242,7 @@ impl Fence {
     pub fn check(&self) -> Result<(), PersistenceError> {
         let (token, _) = read_lease(&self.lease)?;
         assert!(token >= self.token, "tokens only go up");
-        if token > self.token {
+        if token > self.token && !planted(Bug::LeaseIgnored) {
             return Err(PersistenceError::LeaseLost(format!(
                 "it holds token {token}, this server {}",
                 self.token

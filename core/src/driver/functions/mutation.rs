@@ -14,6 +14,7 @@ use crate::driver::database::CommitError;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
 use crate::function::{self, CallState};
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::transaction::{Row, Transaction};
 use crate::value::{DocumentId, FunctionPath, InternalId, Object, Value};
@@ -34,7 +35,10 @@ impl MutationKey {
     /// Id of the document in `_session_requests` that records the result.
     fn document(&self) -> InternalId {
         let hash = Sha256::new()
-            .chain_update(self.request.to_le_bytes())
+            .chain_update(match planted(Bug::RequestNumberIgnored) {
+                true => [0; 4],
+                false => self.request.to_le_bytes(),
+            })
             .chain_update(self.session_id.as_bytes())
             .finalize();
         let mut id = [0; 16];
@@ -72,8 +76,12 @@ impl Functions {
         let path = FunctionPath::parse(path)?;
         let begun = runtime.monotonic();
         let mut turn = None;
+        let first = planted(Bug::RetryAtOldSnapshot).then(|| database.snapshot());
         for attempt in 1u32.. {
-            let tx = database.begin();
+            let tx = match &first {
+                Some(snapshot) => database.begin_at(snapshot.clone()),
+                None => database.begin(),
+            };
             let ran = self
                 .run_mutation(context, &path, args.clone(), key, tx)
                 .await?;
@@ -95,6 +103,9 @@ impl Functions {
             let value = match result {
                 Err(failure) => {
                     log(Some(&failure));
+                    if planted(Bug::FailedMutationCommitted) {
+                        let _ = database.commit(tx).await;
+                    }
                     return Ok(MutationResult {
                         result: Err(failure),
                         logs,
@@ -103,7 +114,9 @@ impl Functions {
                 }
                 Ok(value) => value,
             };
-            if let Some(key) = key {
+            if let Some(key) = key
+                && !planted(Bug::RequestNotRecorded)
+            {
                 record_result(&mut tx, key, &value, &logs)?;
             }
             let (conflict, table) = match database.commit(tx).await {
@@ -112,7 +125,10 @@ impl Functions {
                     return Ok(MutationResult {
                         result: Ok(value),
                         logs,
-                        ts,
+                        ts: match planted(Bug::CommittedAtSnapshot) {
+                            true => snapshot,
+                            false => ts,
+                        },
                     });
                 }
                 Err(CommitError::Failed(error)) => return Err(error),
@@ -148,6 +164,7 @@ impl Functions {
         mut tx: Transaction,
     ) -> Result<Ran> {
         if let Some(key) = key
+            && !planted(Bug::RequestNotLookedUp)
             && let Some(row) = self.recorded(&mut tx, key).await?
         {
             return Ok(Ran::Before(read_record(&row)?));

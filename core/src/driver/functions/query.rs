@@ -14,6 +14,7 @@ use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::Result;
 use crate::function::{self, Access};
+use crate::planted::{Bug, planted};
 use crate::request_id::RequestId;
 use crate::sync::{FunctionError, QueryOutcome};
 use crate::timestamp::Timestamp;
@@ -111,6 +112,17 @@ struct Entry {
 
 impl QueryCache {
     fn get(&mut self, key: &CacheKey, ts: Timestamp, now: Duration) -> Option<Arc<LiveQuery>> {
+        if planted(Bug::CacheServesStale) {
+            return self.entries.get(key).map(|entry| entry.query.clone());
+        }
+        if planted(Bug::CacheIgnoresArguments) {
+            let mut others = self
+                .entries
+                .iter()
+                .filter(|(other, _)| other.path == key.path);
+            let same_time = others.find(|(_, entry)| entry.query.is_valid_at(ts));
+            return same_time.map(|(_, entry)| entry.query.clone());
+        }
         let entry = self.entries.get_mut(key)?;
         let query = entry.query.clone();
         if query.subscription.invalidated_at().is_some() && !query.is_valid_at(ts) {
@@ -187,7 +199,10 @@ impl Functions {
             identity: Some(context.identity.cache_key()),
             ..anyone.clone()
         };
-        let run = (someone.clone(), snapshot.ts);
+        let mut run = (someone.clone(), snapshot.ts);
+        if planted(Bug::RunsSharedAcrossTime) {
+            run.1 = Timestamp::ZERO;
+        }
         let now = self.shared.database.runtime().monotonic();
         let wait = {
             let mut cache = self.lock_queries();
@@ -234,7 +249,10 @@ impl Functions {
     ) -> Result<(LiveQuery, bool)> {
         let database = &self.shared.database;
         let ran_at = database.runtime().monotonic();
-        let mut tx = database.begin_at(snapshot.clone());
+        let mut tx = match planted(Bug::QueriesReadNewest) {
+            true => database.begin(),
+            false => database.begin_at(snapshot.clone()),
+        };
         let (tx, outcome, journal, identity_read) = if key.path.module.starts_with("_system/") {
             let result = match context.access {
                 Access::Internal => {

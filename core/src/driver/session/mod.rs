@@ -23,6 +23,7 @@ use futures_util::{Sink, TryFutureExt};
 
 use super::{Backend, CallContext, LiveQuery, Watcher};
 use crate::error::{Error, Result};
+use crate::planted::{Bug, planted};
 use crate::runtime::RuntimeHandle;
 use crate::sync::session::SessionConfig;
 use crate::sync::{
@@ -331,7 +332,9 @@ where
         // What does not hold is let go: the session has it run again.
         let invalidated = self
             .held
-            .extract_if(.., |_, held| !held.query.is_valid_at(ts))
+            .extract_if(.., |_, held| {
+                !held.query.is_valid_at(ts) && !planted(Bug::HeldResultsNotChecked)
+            })
             .map(|(query_id, _)| query_id)
             .collect();
         debug_assert!(self.held.values().all(|held| held.query.is_valid_at(ts)));
@@ -376,7 +379,9 @@ where
             sender: self.invalidation_sender.clone(),
             token: query_id.into(),
         });
-        query.subscription.watch(&watcher);
+        if !planted(Bug::HeldResultsNotWatched) {
+            query.subscription.watch(&watcher);
+        }
         let outcome = query.outcome(redacted).clone();
         assert!(self.snapshot.is_some(), "results belong to a transition");
         let held = Held {
