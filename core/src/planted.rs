@@ -56,8 +56,6 @@ bugs! {
     SecondWriteForgetsBefore,
     /// Documents of one transaction have the same creation time.
     CreationTimesRepeat,
-    /// Rows that the transaction wrote itself do not count towards the limits of reading.
-    OwnRowsNotCounted,
     /// Ids follow from the snapshot alone.
     IdsFromSnapshot,
 
@@ -75,8 +73,6 @@ bugs! {
 
     /// The entries of the last page of a backfill are not written.
     LastBackfillPageLost,
-    /// A backfill takes a page that is shorter than asked for to be the last.
-    ShortPageEndsBackfill,
     /// Writes do not maintain an index that is being filled.
     UnfilledNotMaintained,
     /// A push puts indexes in use that have not been filled.
@@ -89,10 +85,6 @@ bugs! {
     NextSchemaNotChecked,
     /// Writes are not checked against the schema in force.
     ActiveSchemaNotChecked,
-    /// Writes do not depend on the schemas that they were checked against.
-    SchemasNotRead,
-    /// Checking documents takes a page that is shorter than asked for to be the last.
-    ShortPageEndsValidation,
     /// A push puts a schema in force before documents have been checked against it.
     SchemaActiveUnvalidated,
 
@@ -169,8 +161,6 @@ bugs! {
     // Queries.
     /// A range that ends below a value includes the value.
     UpperBoundIncluded,
-    /// A range that begins above a value includes the value.
-    LowerBoundIncluded,
     /// A page begins with the row that its cursor names.
     CursorRowRepeated,
     /// A page that is run again ends wherever it is full.
@@ -189,8 +179,6 @@ bugs! {
     QueriesReadNewest,
     /// What a nested mutation has written remains when it fails.
     NestedWritesRemain,
-    /// A mutation that conflicted runs again at the snapshot that it had.
-    RetryAtOldSnapshot,
     /// A mutation that failed is committed.
     FailedMutationCommitted,
     /// A mutation's result is not recorded under its request.
@@ -221,8 +209,6 @@ bugs! {
     RemovalNotTold,
     /// Mutations of a connection run side by side.
     MutationsSideBySide,
-    /// A transition that failed for a passing reason is forgotten.
-    FailedTransitionForgotten,
     /// The next run of a query does not know where its page ended.
     JournalForgotten,
 

@@ -10,7 +10,6 @@ use crate::catalog::{Catalog, SchemaState, StoredSchema, schema_document};
 use crate::deploy::indexes::tables_to_check;
 use crate::error::Result;
 use crate::persistence::{IndexRead, KeyRange, Order};
-use crate::planted::{Bug, planted};
 use crate::value::{Value, decode_document};
 
 /// A schema that documents are being checked against.
@@ -83,10 +82,8 @@ impl Validation {
                 return self.settle(db, failed).await;
             }
         }
-        let is_short = page.rows.len() < PAGE_ROWS;
-        let ends_here = is_short && planted(Bug::ShortPageEndsValidation);
         match page.rows.last() {
-            Some(last) if !page.exhausted && !ends_here => {
+            Some(last) if !page.exhausted => {
                 self.rest = std::mem::take(&mut self.rest).beyond(&last.key, Order::Ascending);
             }
             _ => {

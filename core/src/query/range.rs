@@ -120,7 +120,7 @@ pub fn key_range(index: &str, fields: &[FieldPath], bounds: &[RangeBound]) -> Re
     if let Some(lower) = next.lower {
         let key = extended(&prefix, lower);
         range.start = match lower.operator {
-            BoundOperator::Gt if !planted(Bug::LowerBoundIncluded) => key::after_prefix(key),
+            BoundOperator::Gt => key::after_prefix(key),
             _ => key,
         };
     }

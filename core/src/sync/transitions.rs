@@ -251,7 +251,7 @@ impl Session {
                 at: now.monotonic + first.saturating_mul(factor).min(longest),
                 versions: (attempt.end.query_set, attempt.end.identity),
             });
-            self.transitions.is_invalidated = !planted(Bug::FailedTransitionForgotten);
+            self.transitions.is_invalidated = true;
             self.transitions.phase = Phase::Idle;
             return Ok(());
         }

@@ -76,12 +76,8 @@ impl Functions {
         let path = FunctionPath::parse(path)?;
         let begun = runtime.monotonic();
         let mut turn = None;
-        let first = planted(Bug::RetryAtOldSnapshot).then(|| database.snapshot());
         for attempt in 1u32.. {
-            let tx = match &first {
-                Some(snapshot) => database.begin_at(snapshot.clone()),
-                None => database.begin(),
-            };
+            let tx = database.begin();
             let ran = self
                 .run_mutation(context, &path, args.clone(), key, tx)
                 .await?;
