@@ -300,6 +300,10 @@ impl Life {
             self.watch(&history, number, &tx.reads().clone(), &snapshot)
                 .await;
         }
+        assert!(
+            self.db.remembers_since() <= snapshot.ts,
+            "what is needed for a snapshot that is held was forgotten"
+        );
         if self.db.remembers_since() > remembered {
             lock(&self.report).strike(Fault::RetentionRace);
         }
