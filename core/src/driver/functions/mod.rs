@@ -94,6 +94,8 @@ struct Shared {
     log: Arc<FunctionLog>,
     deployments: Mutex<Deployments>,
     contention: Arc<Contention>,
+    /// Requests under way, so that none runs twice at the same time.
+    requests: Arc<Contention>,
     queries: Mutex<QueryCache>,
 }
 
@@ -119,6 +121,7 @@ impl Functions {
                 log,
                 deployments: Mutex::default(),
                 contention: Arc::default(),
+                requests: Arc::default(),
                 queries: Mutex::default(),
             }),
         }

@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 use super::udf::UdfOutcome;
 use super::{CallContext, Ended, Functions};
 use crate::commit::Conflict;
-use crate::driver::contention::Turn;
+use crate::driver::contention::{Spot, Turn};
 use crate::driver::database::CommitError;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
 use crate::function::{self, CallState};
+use crate::persistence::IndexId;
 use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::transaction::{Row, Transaction};
@@ -45,6 +46,12 @@ impl MutationKey {
         id.copy_from_slice(&hash[..16]);
         InternalId(id)
     }
+
+    /// Where runs of the same request queue for each other. Requests have a contention of their own, so that the index
+    /// tells nothing.
+    fn spot(&self) -> Spot {
+        (IndexId(0), self.document().0.to_vec())
+    }
 }
 
 /// How a mutation ended.
@@ -75,6 +82,12 @@ impl Functions {
         let runtime = database.runtime();
         let path = FunctionPath::parse(path)?;
         let begun = runtime.monotonic();
+        // A request that is sent again may still be running for a connection that has broken since. Only one of the two
+        // runs at a time, or this one could be told to have failed while the other one commits.
+        let _alone = match key {
+            Some(key) => Some(self.shared.requests.enter(key.spot()).await),
+            None => None,
+        };
         let mut turn = None;
         for attempt in 1u32.. {
             let tx = database.begin();

@@ -1,8 +1,9 @@
 mod refusals;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::FutureExt;
@@ -227,6 +228,54 @@ fn a_request_that_is_sent_again_is_not_run_again() {
         |logs: &[crate::engine::LogLine]| logs.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(lines(&again.logs), lines(&first.logs));
     assert_eq!(call(2).result, Ok(number(2.0)));
+}
+
+/// The connection breaks while the mutation runs, the client sends it again: it is not run beside itself, and what is
+/// told of the second is what became of the first.
+#[test]
+fn a_request_that_still_runs_is_waited_for() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let (begun, has_begun) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let waits = Mutex::new(Some((begun, gone)));
+    let counted = runs.clone();
+    let backend = deploy(NativeEngine::default().function(
+        "slow:once",
+        FunctionKind::Mutation,
+        move |context, args| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let first = waits.lock().unwrap().take();
+            async move {
+                let Some((begun, gone)) = first else {
+                    return Err(Failure::new("the engine died"));
+                };
+                begun.send(()).unwrap();
+                gone.recv().unwrap();
+                increment(context, args).await
+            }
+        },
+    ));
+    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let key = MutationKey {
+        session_id: "3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91".into(),
+        request: 1,
+    };
+    let call = || {
+        let functions = backend.functions();
+        let done = functions.mutation(&context, "slow:once", json!([{}]), Some(&key));
+        block_on(done).unwrap().result
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(call);
+        has_begun.recv().unwrap();
+        let again = scope.spawn(call);
+        // Long enough for the second one to run, if nothing kept it from it.
+        thread::sleep(Duration::from_millis(50));
+        go.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), Ok(number(1.0)));
+        assert_eq!(again.join().unwrap(), Ok(number(1.0)));
+    });
+    assert_eq!(runs.load(Ordering::Relaxed), 1);
 }
 
 #[test]
