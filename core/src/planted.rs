@@ -212,6 +212,12 @@ bugs! {
     /// The next run of a query does not know where its page ended.
     JournalForgotten,
 
+    // What is kept in memory.
+    /// What the socket takes counts as a sign of life.
+    TakenIsHeard,
+    /// Recent writes are never forgotten.
+    WritesKept,
+
     // The simulator's own storage.
     /// An append is not synced.
     SyncSkipped,

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use super::Limits;
 use crate::error::{Error, ErrorClass};
+use crate::planted::{Bug, planted};
+
+/// What the socket takes after so long must have found room at the other end. What it takes sooner may have gone into a
+/// buffer of this machine, of which a client that is gone knows nothing.
+pub(super) const ROOM_MADE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Liveness {
@@ -13,6 +18,8 @@ pub(super) struct Liveness {
     spoke: Duration,
     /// When the last ping frame was sent.
     pinged: Duration,
+    /// Since when messages wait for the socket, or since it took the one before them; `None` if none waits.
+    waiting: Option<Duration>,
 }
 
 /// What is due.
@@ -32,6 +39,7 @@ impl Liveness {
             heard: now,
             spoke: now,
             pinged: now,
+            waiting: None,
         }
     }
 
@@ -43,6 +51,22 @@ impl Liveness {
     pub fn spoke(&mut self, now: Duration) {
         assert!(now >= self.spoke, "time does not go back");
         self.spoke = now;
+    }
+
+    /// A message waits for the socket.
+    pub fn waits(&mut self, now: Duration) {
+        assert!(self.waiting.is_none_or(|since| since <= now));
+        self.waiting.get_or_insert(now);
+    }
+
+    /// The socket has taken a message. `is_drained`: it was the last one.
+    pub fn taken(&mut self, now: Duration, is_drained: bool) {
+        let has_waited = self.waiting.is_some_and(|since| now >= since + ROOM_MADE);
+        if has_waited || planted(Bug::TakenIsHeard) {
+            self.heard(now);
+        }
+        self.waiting = (!is_drained).then_some(now);
+        self.spoke(now);
     }
 
     /// The next thing that is due, if `now` it is. `is_drained`: behind messages that the socket has not taken, a

@@ -174,8 +174,8 @@ impl Session {
             Input::Timeout => {}
             Input::Sent => {
                 self.outbox.sent();
-                self.liveness.heard(now.monotonic);
-                self.liveness.spoke(now.monotonic);
+                let is_drained = self.outbox.is_drained();
+                self.liveness.taken(now.monotonic, is_drained);
             }
             Input::AuthDone(result) => self.authenticated(result)?,
             Input::Invalidated => self.transitions.invalidated(),
@@ -384,6 +384,7 @@ impl Session {
 
     pub(super) fn send(&mut self, now: Now, kind: Kind, text: String) {
         self.outbox.send(kind, text);
+        self.liveness.waits(now.monotonic);
         self.liveness.spoke(now.monotonic);
     }
 
@@ -404,9 +405,11 @@ impl Session {
             match due {
                 Due::Silence => return Err(Liveness::silence_error(limits)),
                 Due::PingFrame => self.outbox.push(Effect::Ping),
-                Due::PingMessage => self
-                    .outbox
-                    .send(Kind::Other, server_message::PING.to_owned()),
+                Due::PingMessage => {
+                    self.outbox
+                        .send(Kind::Other, server_message::PING.to_owned());
+                    self.liveness.waits(now.monotonic);
+                }
             }
         }
         Ok(())

@@ -22,6 +22,9 @@ const KEYS: usize = 4;
 /// Names that the client gives to queries.
 const QUERY_IDS: u32 = 5;
 
+/// What the socket takes after so long is a sign of life.
+const ROOM_MADE: Duration = Duration::from_secs(1);
+
 /// How something that the session asked for ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -80,6 +83,8 @@ pub struct Model {
     begun: Option<Timestamp>,
     /// Messages that the socket has not taken.
     unsent: usize,
+    /// Since when there are any, or since the socket took the one before.
+    waiting: Duration,
 
     // The client.
     /// What each version of the query set watches.
@@ -136,6 +141,7 @@ impl Model {
             watched: BTreeMap::new(),
             begun: None,
             unsent: 0,
+            waiting: now,
             sets: BTreeMap::from([(0, BTreeMap::new())]),
             next_query: 0,
             users: vec![None],
@@ -301,6 +307,10 @@ impl Model {
     pub fn take(&mut self) {
         if self.unsent > 0 {
             self.unsent -= 1;
+            if self.now >= self.waiting + ROOM_MADE {
+                self.heard = self.now;
+            }
+            self.waiting = self.now;
             self.feed(Input::Sent);
         }
     }
@@ -449,7 +459,7 @@ impl Model {
     pub fn feed(&mut self, input: Input) {
         match input {
             Input::Shutdown => self.must_end = true,
-            Input::Text { .. } | Input::Activity | Input::Sent => self.heard = self.now,
+            Input::Text { .. } | Input::Activity => self.heard = self.now,
             _ => {}
         }
         self.session.handle(at(self.now), input);
@@ -474,6 +484,9 @@ impl Model {
     fn take_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Send(text) => {
+                if self.unsent == 0 {
+                    self.waiting = self.now;
+                }
                 self.unsent += 1;
                 assert!(!self.over, "nothing after the last message: {text}");
                 let message = serde_json::from_str(&text).expect(&text);
