@@ -225,6 +225,16 @@ impl Node {
         self.shared.lock().nodes.contains(&self.id)
     }
 
+    /// How many tasks of this life have not ended.
+    pub fn tasks(&self) -> usize {
+        let state = self.shared.lock();
+        state
+            .tasks
+            .values()
+            .filter(|task| task.node == self.id)
+            .count()
+    }
+
     /// Moves this machine's wall clock.
     pub fn jump_clock(&self, by_ns: i64) {
         self.clock().ahead_ns += by_ns;

@@ -55,6 +55,11 @@ impl Contention {
         turn
     }
 
+    /// How many spots are taken.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Spot, VecDeque<oneshot::Sender<()>>>> {
         self.queues
             .lock()

@@ -12,6 +12,7 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, StreamExt};
 
+use super::in_memory::InMemory;
 use super::subscription::{Subscription, Subscriptions};
 use crate::catalog::{self, Catalog, well_known};
 use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
@@ -330,6 +331,13 @@ impl Database {
             .add(reads, missed, Arc::downgrade(&self.inner))
     }
 
+    pub(super) fn count(&self, counts: &mut InMemory) {
+        let state = self.inner.lock();
+        counts.commits = state.committer.log().len();
+        counts.snapshots = 1 + state.pins.len();
+        counts.subscriptions = state.subscriptions.len();
+    }
+
     /// Refuses writes from now on, waits for those under way and leaves the database as it is.
     pub async fn shut_down(&self) {
         let dropped = {
@@ -508,6 +516,9 @@ impl State {
         }
         if planted(Bug::PinsIgnored) {
             self.pins.clear();
+        }
+        if planted(Bug::WritesKept) {
+            return;
         }
         let oldest = self
             .pins

@@ -51,6 +51,10 @@ impl Subscriptions {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
     /// Marks every subscription that a commit touches. It is then done: it leaves the index.
     pub(super) fn invalidate(
         &mut self,

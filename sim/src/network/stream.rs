@@ -21,7 +21,8 @@ use crate::executor::Node;
 const RETRANSMIT_FIRST: Duration = Duration::from_millis(200);
 /// and before the last ones.
 const RETRANSMIT_LAST: Duration = Duration::from_secs(5);
-/// Retransmissions without any answer after which the other side is taken for gone.
+/// Retransmissions without any answer after which the other side is taken for gone. New data begins the wait for the
+/// next one anew: whoever keeps talking is long in noticing that nobody listens, as with TCP and its quarter of an hour.
 const RETRANSMISSIONS_MAX: u32 = 12;
 
 /// What a packet says.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concave_core::driver::{Backend, BackendConfig, Caller, HttpClient, serve};
+use concave_core::driver::{Backend, BackendConfig, Caller, HttpClient, InMemory, serve};
 use concave_core::engine::native::NativeEngine;
 use concave_core::persistence::Persistence;
 use concave_core::runtime::Runtime;
@@ -162,6 +162,13 @@ impl Server {
         }
     }
 
+    /// Puts the machine's clock forward to what the newest commit says, if it is behind.
+    pub fn correct_clock(&self) {
+        let now = self.backend().database().runtime().now();
+        let behind = self.newest().0.saturating_sub(now.0);
+        self.jump_clock(i64::try_from(behind).expect("clocks differ by minutes"));
+    }
+
     /// The newest snapshot.
     ///
     /// # Panics
@@ -175,6 +182,17 @@ impl Server {
         let life = lock(&self.life);
         let connections = life.as_ref().map(|life| life.connections.clone());
         connections.map_or(0, |connections| connections.load(Ordering::Relaxed))
+    }
+
+    /// Tasks of the present life.
+    pub fn tasks(&self) -> usize {
+        let life = lock(&self.life);
+        life.as_ref().map_or(0, |life| life.node.tasks())
+    }
+
+    /// What it keeps in memory.
+    pub fn in_memory(&self) -> InMemory {
+        self.backend().in_memory()
     }
 
     /// What a query gives now, asked without a session.
@@ -195,6 +213,13 @@ impl Server {
         let result = backend.mutation(&caller, path, json!([{}])).await;
         let result = result.map_err(|error| error.to_string())?.result;
         result.map(|_| ()).map_err(|failure| failure.text)
+    }
+
+    /// Sets an environment variable, which no function looks at.
+    pub async fn set_variable(&self, name: &str, value: &str) -> Result<(), String> {
+        let change = json!({ "changes": [{ "name": name, "value": value }] });
+        let changed = self.backend().update_environment_variables(change).await;
+        changed.map_err(|error| error.to_string())
     }
 
     /// Pushes the app in the server's present life. `None` if it ends before the push does, or there is none.

@@ -9,8 +9,8 @@ use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
 use futures_channel::oneshot;
 
-use super::judge;
 use super::server::Server;
+use super::{judge, rest};
 use crate::app::deploy::{Pushed, Variant};
 use crate::app::faults::{ENGINE_FAILED, EngineFaults};
 use crate::client::protocol::Protocol;
@@ -111,8 +111,10 @@ impl World {
         self.server.mutation("setup:fill").await?;
         let began = self.server.newest();
         self.record.observe(began);
+        let tasks = self.server.tasks();
 
         self.set_faults(Some(&self.settings));
+        let mut machines = Vec::new();
         for n in 0..self.settings.clients {
             let node = self
                 .supervisor
@@ -124,6 +126,7 @@ impl World {
                 Client::new(node.clone(), network, rng.fork(), settings, protocol);
             lock(&self.clients).push(handle);
             node.spawn(Box::pin(client.run()));
+            machines.push(node);
         }
         let disturber = self.spawn(self.clone().disturb(rng.fork()));
         let network_disturber = self.spawn(self.clone().disturb_network(rng.fork()));
@@ -140,6 +143,8 @@ impl World {
         self.set_faults(None);
         self.each(|shared| shared.is_calm = true);
         self.recover().await?;
+        machines.iter().for_each(Node::kill);
+        rest::check(&self.server, tasks, &self.supervisor).await?;
         self.judge(began).await
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::{CallContext, Ended, Functions, UdfOutcome};
 use crate::concurrency::MutexGuard;
+use crate::driver::in_memory::InMemory;
 use crate::driver::subscription::Subscription;
 use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
@@ -356,6 +357,14 @@ impl Functions {
             timed: false,
             bytes: 0,
         })
+    }
+
+    pub(in crate::driver) fn count(&self, counts: &mut InMemory) {
+        let cache = self.lock_queries();
+        counts.results = cache.entries.len();
+        counts.result_bytes = cache.bytes;
+        counts.runs = cache.running.len();
+        counts.turns = self.shared.contention.len() + self.shared.requests.len();
     }
 
     fn lock_queries(&self) -> MutexGuard<'_, QueryCache> {
