@@ -21,6 +21,7 @@ pub mod persistence;
 pub mod planted;
 pub mod query;
 pub mod request_id;
+pub mod retention;
 pub mod runtime;
 pub mod schedule;
 pub mod schema;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use concave_core::persistence::{
-    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    Superseded,
 };
 use concave_core::{Error, Result, Timestamp};
 use futures_util::future::BoxFuture;
@@ -142,6 +143,19 @@ impl Persistence for SqlitePersistence {
         entries: Vec<BackfillEntry>,
     ) -> BoxFuture<'static, Result<(), PersistenceError>> {
         self.writer.submit(move |writer| writer.backfill(entries))
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.writer.submit(move |writer| writer.delete(superseded))
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        self.writer
+            .submit(move |writer| writer.delete_index(index, limit))
     }
 
     fn read_index(

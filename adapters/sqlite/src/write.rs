@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use concave_core::Timestamp;
-use concave_core::persistence::{BackfillEntry, PersistenceError, Revision, TableId};
+use concave_core::persistence::{
+    BackfillEntry, IndexId, PersistenceError, Revision, Superseded, TableId,
+};
 use concave_core::value::InternalId;
 use rusqlite::{Connection, params};
 
@@ -102,6 +104,43 @@ impl Writer {
         }
         entries.sort_by_key(|entry| entry.ts);
         self.transact(|connection| insert_entries(connection, &entries))
+    }
+
+    /// [`Persistence::delete`](concave_core::persistence::Persistence::delete).
+    pub(crate) fn delete(&mut self, mut superseded: Superseded) -> Result<()> {
+        self.connection()?;
+        if superseded
+            .revisions
+            .iter()
+            .any(|name| name.ts >= self.max_ts)
+        {
+            // `seq` and the newest timestamp go on from the last row.
+            return Err(PersistenceError::Other(
+                "the newest timestamp of the log must stay".into(),
+            ));
+        }
+        if superseded.is_empty() {
+            return Ok(());
+        }
+        superseded.revisions.sort();
+        self.transact(|connection| delete_versions(connection, &superseded))
+    }
+
+    /// [`Persistence::delete_index`](concave_core::persistence::Persistence::delete_index).
+    pub(crate) fn delete_index(&mut self, index: IndexId, limit: usize) -> Result<bool> {
+        let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut deleted = 0;
+        self.transact(|connection| {
+            deleted = connection
+                .prepare_cached(
+                    "DELETE FROM entries WHERE (index_id, key, ts) IN \
+                     (SELECT index_id, key, ts FROM entries WHERE index_id = ?1 LIMIT ?2)",
+                )
+                .and_then(|mut statement| statement.execute(params![index.0, rows]))
+                .map_err(classify)?;
+            Ok(())
+        })?;
+        Ok(deleted < limit)
     }
 
     /// [`Persistence::set_global`](concave_core::persistence::Persistence::set_global).
@@ -221,6 +260,36 @@ fn insert_entries(connection: &Connection, backfill: &[BackfillEntry]) -> Result
     Ok(())
 }
 
+/// Deletes what is there of the named versions; revisions are ascending by timestamp.
+fn delete_versions(connection: &Connection, superseded: &Superseded) -> Result<()> {
+    let delete = || -> rusqlite::Result<()> {
+        let mut of_ts =
+            connection.prepare_cached("SELECT table_id, id, seq FROM log WHERE ts = ?1")?;
+        let mut revision = connection.prepare_cached("DELETE FROM log WHERE seq = ?1")?;
+        let mut entry = connection
+            .prepare_cached("DELETE FROM entries WHERE index_id = ?1 AND key = ?2 AND ts = ?3")?;
+        for names in superseded.revisions.chunk_by(|a, b| a.ts == b.ts) {
+            // Transactions can be large: their revisions are looked through once, not once per name.
+            let seqs = of_ts
+                .query_map([names[0].ts.0.cast_signed()], |row| {
+                    Ok(((TableId(row.get(0)?), InternalId(row.get(1)?)), row.get(2)?))
+                })?
+                .collect::<rusqlite::Result<BTreeMap<_, i64>>>()?;
+            for name in names {
+                if let Some(seq) = seqs.get(&(name.table, name.id)) {
+                    revision.execute([seq])?;
+                }
+            }
+        }
+        for version in &superseded.keys {
+            let ts = version.ts.0.cast_signed();
+            entry.execute(params![version.index.0, version.key, ts])?;
+        }
+        Ok(())
+    };
+    delete().map_err(classify)
+}
+
 /// A writer on a fresh database in a folder that is deleted when the first value is dropped.
 #[cfg(test)]
 pub(crate) fn test_writer() -> (tempfile::TempDir, Writer) {
@@ -321,5 +390,45 @@ mod tests {
         let before = bytes();
         settle(writer.connection().unwrap()).unwrap();
         assert!(bytes() > before);
+    }
+
+    /// Under a steady load of updates whose predecessors are deleted, rows stay as many as there are documents, and
+    /// the file gets no further pages.
+    #[test]
+    fn space_of_what_is_deleted_is_used_again() {
+        use concave_core::persistence::{IndexUpdate, KeyVersion, RevisionName};
+        let (_folder, mut writer) = test_writer();
+        let count = |writer: &Writer, sql: &str| -> i64 {
+            let connection = writer.connection.as_ref().unwrap();
+            connection.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        let mut pages = Vec::new();
+        for ts in 1..=600_u64 {
+            let mut update = revision(ts, 2_000);
+            update.prev_ts = (ts > 1).then(|| Timestamp(ts - 1));
+            update.index_updates = vec![IndexUpdate {
+                index: IndexId(1),
+                key: vec![1],
+                live: true,
+            }];
+            writer.write(&[update]).unwrap();
+            let superseded = Superseded {
+                revisions: vec![RevisionName {
+                    ts: Timestamp(ts - 1),
+                    table: TableId(1),
+                    id: InternalId([1; 16]),
+                }],
+                keys: vec![KeyVersion {
+                    index: IndexId(1),
+                    key: vec![1],
+                    ts: Timestamp(ts - 1),
+                }],
+            };
+            writer.delete(superseded).unwrap();
+            assert_eq!(count(&writer, "SELECT count(*) FROM log"), 1);
+            assert_eq!(count(&writer, "SELECT count(*) FROM entries"), 1);
+            pages.push(count(&writer, "PRAGMA page_count"));
+        }
+        assert_eq!(pages[99], pages[599]);
     }
 }

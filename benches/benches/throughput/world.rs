@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use concave_core::Timestamp;
 use concave_core::driver::Database;
 use concave_core::persistence::{
-    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    Superseded,
 };
 use concave_sqlite::{SqliteOptions, SqlitePersistence};
 use concave_tokio::TokioRuntime;
@@ -167,6 +168,18 @@ impl Persistence for Counting {
         entries: Vec<BackfillEntry>,
     ) -> BoxFuture<'static, Result<(), PersistenceError>> {
         self.inner.backfill(entries)
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.inner.delete(superseded)
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        self.inner.delete_index(index, limit)
     }
 
     fn read_index(

@@ -47,7 +47,7 @@ pub(super) fn parse_table(document: &Object) -> Result<Table> {
     })
 }
 
-pub(super) fn parse_index(document: &Object) -> Result<Index> {
+pub(crate) fn parse_index(document: &Object) -> Result<Index> {
     let fields = document
         .get("fields")
         .and_then(Value::as_array)

@@ -20,8 +20,8 @@ pub(crate) use bootstrap::built_in_indexes;
 pub use bootstrap::{
     FIRST_USER_TABLE_NUMBER, SystemTable, bootstrap_revisions, system_table, well_known,
 };
-pub(crate) use document::object;
 pub use document::{index_document, table_document};
+pub(crate) use document::{object, parse_index};
 pub use index::{Index, IndexState};
 pub use schemas::{SchemaState, Schemas, StoredSchema, schema_document};
 
@@ -162,8 +162,8 @@ impl Catalog {
             let new = new.map(|new| document::parse_table(new)).transpose()?;
             self.apply_table(old, new)
         } else if table == well_known::INDEXES {
-            let old = old.map(|old| document::parse_index(old)).transpose()?;
-            let new = new.map(|new| document::parse_index(new)).transpose()?;
+            let old = old.map(|old| parse_index(old)).transpose()?;
+            let new = new.map(|new| parse_index(new)).transpose()?;
             self.apply_index(old, new)
         } else {
             let documents = self.configuration.entry(table).or_default();

@@ -20,7 +20,7 @@ use crate::identity::Identity;
 use crate::persistence::memory::MemoryPersistence;
 use crate::persistence::{
     BackfillEntry, IndexId, IndexPage, IndexRead, KeyRange, LogPage, Order, Persistence,
-    PersistenceError, Revision,
+    PersistenceError, Revision, Superseded,
 };
 use crate::request_id::RequestId;
 use crate::runtime::Runtime;
@@ -122,6 +122,15 @@ impl Persistence for Yielding {
 
     fn backfill(&self, entries: Vec<BackfillEntry>) -> Done<()> {
         yielding!(self, |s: &Arc<MemoryPersistence>| s.backfill(entries))
+    }
+
+    fn delete(&self, superseded: Superseded) -> Done<()> {
+        yielding!(self, |s: &Arc<MemoryPersistence>| s.delete(superseded))
+    }
+
+    fn delete_index(&self, index: IndexId, limit: usize) -> Done<bool> {
+        yielding!(self, |s: &Arc<MemoryPersistence>| s
+            .delete_index(index, limit))
     }
 
     fn read_index(&self, read: IndexRead) -> Done<IndexPage> {

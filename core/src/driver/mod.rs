@@ -15,6 +15,7 @@ mod environment;
 mod function_log;
 mod functions;
 mod in_memory;
+mod retention;
 mod scheduler;
 mod schema_change;
 mod schema_evaluation;
@@ -30,6 +31,7 @@ pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
 pub use in_memory::InMemory;
+pub use retention::{RetentionLoop, RetentionStatus};
 pub use scheduler::Scheduler;
 pub use session::{Incoming, Outgoing, serve};
 pub use subscription::{Subscription, Watcher};
@@ -38,6 +40,8 @@ pub use subscription::{Subscription, Watcher};
 mod deployer_tests;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
+#[cfg(test)]
+mod retention_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -2,14 +2,15 @@
 //! simulations.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use super::{
-    BackfillEntry, IndexId, IndexPage, IndexRead, IndexRow, LogPage, Order, Persistence,
-    PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, IndexRow, KeyVersion, LogPage, Order,
+    Persistence, PersistenceError, Revision, RevisionName, Superseded,
 };
 use crate::timestamp::Timestamp;
 
@@ -19,13 +20,15 @@ pub struct MemoryPersistence {
     state: Mutex<State>,
 }
 
+/// Where in the log a revision is: by timestamp, then in the order of writing.
+type Position = (Timestamp, usize);
+
 /// Versions of one key, by timestamp: where in the log its revision is, or `None` where the key ends.
-type Versions = BTreeMap<Timestamp, Option<usize>>;
+type Versions = BTreeMap<Timestamp, Option<Position>>;
 
 #[derive(Debug, Default)]
 struct State {
-    /// Ascending by timestamp, never shrinks: positions stay valid.
-    log: Vec<Revision>,
+    log: BTreeMap<Position, Revision>,
     indexes: BTreeMap<IndexId, BTreeMap<Vec<u8>, Versions>>,
     globals: BTreeMap<&'static str, Vec<u8>>,
 }
@@ -33,8 +36,8 @@ struct State {
 impl State {
     fn max_ts(&self) -> Timestamp {
         self.log
-            .last()
-            .map_or(Timestamp::ZERO, |revision| revision.ts)
+            .last_key_value()
+            .map_or(Timestamp::ZERO, |((ts, _), _)| *ts)
     }
 
     fn write(&mut self, revisions: Vec<Revision>) -> Result<(), PersistenceError> {
@@ -47,8 +50,8 @@ impl State {
                 "timestamps of writes must ascend".into(),
             ));
         }
-        for mut revision in revisions {
-            let position = self.log.len();
+        for (n, mut revision) in revisions.into_iter().enumerate() {
+            let position = (revision.ts, n);
             for update in std::mem::take(&mut revision.index_updates) {
                 self.indexes
                     .entry(update.index)
@@ -57,7 +60,7 @@ impl State {
                     .or_default()
                     .insert(revision.ts, update.live.then_some(position));
             }
-            self.log.push(revision);
+            self.log.insert(position, revision);
         }
         Ok(())
     }
@@ -79,16 +82,63 @@ impl State {
         Ok(())
     }
 
-    fn position(&self, entry: &BackfillEntry) -> Result<usize, PersistenceError> {
-        let first = self.log.partition_point(|revision| revision.ts < entry.ts);
-        self.log[first..]
-            .iter()
-            .take_while(|revision| revision.ts == entry.ts)
-            .position(|revision| revision.table == entry.table && revision.id == entry.id)
-            .map(|offset| first + offset)
-            .ok_or_else(|| {
-                PersistenceError::Other("backfill of a revision that is not in the log".into())
-            })
+    fn position(&self, entry: &BackfillEntry) -> Result<Position, PersistenceError> {
+        let name = RevisionName {
+            ts: entry.ts,
+            table: entry.table,
+            id: entry.id,
+        };
+        self.find(name).ok_or_else(|| {
+            PersistenceError::Other("backfill of a revision that is not in the log".into())
+        })
+    }
+
+    fn find(&self, name: RevisionName) -> Option<Position> {
+        let of_ts = self.log.range((name.ts, 0)..=(name.ts, usize::MAX));
+        let mut found = of_ts.filter(|(_, held)| held.table == name.table && held.id == name.id);
+        found.next().map(|(position, _)| *position)
+    }
+
+    fn delete(&mut self, superseded: Superseded) -> Result<(), PersistenceError> {
+        let newest = self.max_ts();
+        if superseded.revisions.iter().any(|name| name.ts >= newest) {
+            return Err(PersistenceError::Other(
+                "the newest timestamp of the log must stay".into(),
+            ));
+        }
+        for name in superseded.revisions {
+            if let Some(position) = self.find(name) {
+                self.log.remove(&position);
+            }
+        }
+        for KeyVersion { index, key, ts } in superseded.keys {
+            let Some(keys) = self.indexes.get_mut(&index) else {
+                continue;
+            };
+            if let Some(versions) = keys.get_mut(&key) {
+                versions.remove(&ts);
+                if versions.is_empty() {
+                    keys.remove(&key);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_index(&mut self, index: IndexId, limit: usize) -> bool {
+        let Some(keys) = self.indexes.get_mut(&index) else {
+            return true;
+        };
+        for _ in 0..limit {
+            let Some(mut key) = keys.first_entry() else {
+                break;
+            };
+            key.get_mut().pop_first();
+            if key.get().is_empty() {
+                key.remove();
+            }
+        }
+        keys.is_empty()
     }
 
     fn read_index(&self, read: &IndexRead) -> IndexPage {
@@ -116,7 +166,10 @@ impl State {
                 page.exhausted = false;
                 return page;
             }
-            let revision = &self.log[position];
+            let revision = self
+                .log
+                .get(&position)
+                .expect("a key that can be read leads to a revision");
             // A live key of a deleted document would be a defect of the caller; it has nothing to show.
             let Some(document) = &revision.document else {
                 continue;
@@ -131,15 +184,20 @@ impl State {
     }
 
     fn read_log(&self, after: Timestamp, limit: usize) -> LogPage {
-        let start = self.log.partition_point(|revision| revision.ts <= after);
-        let mut end = self.log.len().min(start.saturating_add(limit.max(1)));
-        while end < self.log.len() && self.log[end].ts == self.log[end - 1].ts {
-            end += 1;
+        let mut page = LogPage {
+            revisions: Vec::<Revision>::new(),
+            exhausted: true,
+        };
+        let newer = (Bound::Excluded((after, usize::MAX)), Bound::Unbounded);
+        for revision in self.log.range(newer).map(|(_, revision)| revision) {
+            let last = page.revisions.last();
+            if page.revisions.len() >= limit && last.is_some_and(|last| last.ts != revision.ts) {
+                page.exhausted = false;
+                break;
+            }
+            page.revisions.push(revision.clone());
         }
-        LogPage {
-            revisions: self.log[start..end].to_vec(),
-            exhausted: end == self.log.len(),
-        }
+        page
     }
 }
 
@@ -147,6 +205,19 @@ impl MemoryPersistence {
     /// An empty database.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Every version of every key: whether the key begins or ends there.
+    #[cfg(test)]
+    pub(crate) fn versions(&self) -> Vec<(IndexId, Vec<u8>, Timestamp, bool)> {
+        let state = self.state();
+        let keys = state.indexes.iter();
+        keys.flat_map(|(index, keys)| keys.iter().map(move |(key, of_key)| (*index, key, of_key)))
+            .flat_map(|(index, key, of_key)| {
+                let of_key = of_key.iter();
+                of_key.map(move |(ts, leads)| (index, key.clone(), *ts, leads.is_some()))
+            })
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,6 +235,18 @@ impl Persistence for MemoryPersistence {
         entries: Vec<BackfillEntry>,
     ) -> BoxFuture<'static, Result<(), PersistenceError>> {
         ready(self.state().backfill(entries)).boxed()
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        ready(self.state().delete(superseded)).boxed()
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        ready(Ok(self.state().delete_index(index, limit))).boxed()
     }
 
     fn read_index(

@@ -14,6 +14,8 @@
 //!   what was committed since, and a read that succeeds is its proof that its newest snapshot still is the newest.
 //!   What was under way then is `Unknown`, unless it is certain.
 //! * Reads at a timestamp at or below the newest durable batch are repeatable, and may run beside a write.
+//! * What [`Persistence::delete`] named is gone: the log has gaps, and [`Revision::prev_ts`] may name a revision that is
+//!   not there any more. Nobody reads at timestamps that need it; the core sees to that (`core/src/retention`).
 //! * Pages may be shorter than asked for, since adapters bound their bytes; only an exhausted page may be empty.
 //!
 //! With the feature `testing`, `conformance` checks an adapter against all of this, and `memory` is the plainest
@@ -115,7 +117,8 @@ pub struct Revision {
     pub table: TableId,
     /// The document within the table.
     pub id: InternalId,
-    /// Timestamp of the revision that this one replaces, if there was a document before.
+    /// Timestamp of the revision that this one replaces, if there was a document before. That revision may have been
+    /// deleted since.
     pub prev_ts: Option<Timestamp>,
     /// The stored form of the document; `None` is a tombstone.
     pub document: Option<Vec<u8>>,
@@ -147,6 +150,44 @@ pub struct BackfillEntry {
     pub table: TableId,
     /// The document.
     pub id: InternalId,
+}
+
+/// Names one revision in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RevisionName {
+    /// When it was committed.
+    pub ts: Timestamp,
+    /// The table.
+    pub table: TableId,
+    /// The document.
+    pub id: InternalId,
+}
+
+/// Names one version of one index key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyVersion {
+    /// The index.
+    pub index: IndexId,
+    /// The key.
+    pub key: Vec<u8>,
+    /// From when on the version holds.
+    pub ts: Timestamp,
+}
+
+/// Versions that nothing reads any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Superseded {
+    /// From the log.
+    pub revisions: Vec<RevisionName>,
+    /// From the indexes, whether the key begins or ends there.
+    pub keys: Vec<KeyVersion>,
+}
+
+impl Superseded {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        self.revisions.is_empty() && self.keys.is_empty()
+    }
 }
 
 /// A page to read from an index.
@@ -245,6 +286,22 @@ pub trait Persistence: Send + Sync + 'static {
         &self,
         entries: Vec<BackfillEntry>,
     ) -> BoxFuture<'static, Result<(), PersistenceError>>;
+
+    /// Deletes exactly the named versions, atomically and durably. Idempotent: a version that is not there is passed
+    /// over. May run beside writes, backfills and reads; its outcome may stay unknown, since it may be repeated. The
+    /// space is used again for what is written later.
+    ///
+    /// The caller sees to it that no read at a timestamp still in use would find what is named, and that the newest
+    /// timestamp of the log is not named, so that [`Self::max_ts`] stays what it is; naming it is refused.
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>>;
+
+    /// Deletes up to `limit` versions of an index's keys, whichever; `true` once none is left. For indexes that have
+    /// been dropped. Otherwise like [`Self::delete`].
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>>;
 
     /// Reads a page of an index as of a timestamp.
     fn read_index(

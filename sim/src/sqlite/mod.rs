@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use concave_core::persistence::{
-    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    Superseded,
 };
 use concave_core::{Error, Timestamp};
 use concave_sqlite::{Sizes, SqliteOptions, SqlitePersistence};
@@ -138,11 +139,11 @@ impl SqliteSimPersistence {
     }
 
     /// Has the store change something. The outcome may come out as unknown.
-    async fn change(
+    async fn change<T: Send + 'static>(
         self,
         what: String,
-        change: impl FnOnce(&SqlitePersistence) -> Answer<()> + Send + 'static,
-    ) -> Result<(), PersistenceError> {
+        change: impl FnOnce(&SqlitePersistence) -> Answer<T> + Send + 'static,
+    ) -> Result<T, PersistenceError> {
         let unknown = || PersistenceError::Unknown("the simulated disk does not answer".into());
         if self.disk().strikes(Fault::UnknownDropped) {
             self.node()
@@ -156,7 +157,7 @@ impl SqliteSimPersistence {
             return Err(unknown());
         }
         match &result {
-            Ok(()) => self.node().trace(format!("sqlite: committed {what}")),
+            Ok(_) => self.node().trace(format!("sqlite: committed {what}")),
             Err(error) => self.node().trace(format!("sqlite: {what}: {error}")),
         }
         result
@@ -206,6 +207,19 @@ impl Persistence for SqliteSimPersistence {
         let what = format!("{} backfilled keys", entries.len());
         let this = self.clone();
         this.change(what, |store| store.backfill(entries)).boxed()
+    }
+
+    fn delete(&self, superseded: Superseded) -> Answer<()> {
+        let what = format!("{} deletions", superseded.revisions.len());
+        let this = self.clone();
+        this.change(what, |store| store.delete(superseded)).boxed()
+    }
+
+    fn delete_index(&self, index: IndexId, limit: usize) -> Answer<bool> {
+        let what = format!("deletions from {index:?}");
+        let this = self.clone();
+        this.change(what, move |store| store.delete_index(index, limit))
+            .boxed()
     }
 
     fn read_index(&self, mut read: IndexRead) -> Answer<IndexPage> {

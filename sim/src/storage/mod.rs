@@ -22,7 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use concave_core::Timestamp;
 use concave_core::persistence::memory::MemoryPersistence;
 use concave_core::persistence::{
-    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    Superseded,
 };
 use concave_core::runtime::Runtime;
 use futures_util::FutureExt;
@@ -107,6 +108,11 @@ impl SimPersistence {
         let done = match entry {
             Entry::Revisions(revisions) => self.view.write(revisions).now_or_never(),
             Entry::Backfill(entries) => self.view.backfill(entries).now_or_never(),
+            Entry::Delete(superseded) => self.view.delete(superseded).now_or_never(),
+            Entry::DeleteIndex(index, limit) => {
+                let emptied = self.view.delete_index(index, limit).now_or_never();
+                emptied.map(|emptied| emptied.map(drop))
+            }
             Entry::Global(name, value) => {
                 lock(&self.globals).insert(name, value);
                 Some(Ok(()))
@@ -171,6 +177,29 @@ impl Persistence for SimPersistence {
         self.clone()
             .append(what, record::backfill(&entries))
             .boxed()
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        let what = format!("{} deletions", superseded.revisions.len());
+        self.clone()
+            .append(what, record::delete(&superseded))
+            .boxed()
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        let this = self.clone();
+        let payload = record::delete_index(index, limit);
+        async move {
+            let what = format!("deletions from {index:?}");
+            this.clone().append(what, payload).await?;
+            // Deleting none tells whether there are any.
+            now(this.view.delete_index(index, 0))
+        }
+        .boxed()
     }
 
     fn read_index(

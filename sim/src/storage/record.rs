@@ -9,7 +9,9 @@
 //! are bad, then that is damage and not a torn write. Integers are little-endian.
 
 use concave_core::Timestamp;
-use concave_core::persistence::{BackfillEntry, IndexId, IndexUpdate, Revision, TableId};
+use concave_core::persistence::{
+    BackfillEntry, IndexId, IndexUpdate, KeyVersion, Revision, RevisionName, Superseded, TableId,
+};
 use concave_core::value::InternalId;
 
 /// Bytes of a record's header.
@@ -20,6 +22,8 @@ pub const MAGIC: [u8; 4] = *b"CLOG";
 const REVISIONS: u8 = 1;
 const BACKFILL: u8 = 2;
 const GLOBAL: u8 = 3;
+const DELETE: u8 = 4;
+const DELETE_INDEX: u8 = 5;
 
 /// What a record holds, as far as it is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub enum Entry {
     Backfill(Vec<BackfillEntry>),
     /// A global and its value, which is a [`Location`].
     Global(String, Vec<u8>),
+    /// Versions that go.
+    Delete(Superseded),
+    /// An index, of whose keys so many go.
+    DeleteIndex(IndexId, usize),
 }
 
 /// The beginning of a record.
@@ -155,6 +163,30 @@ pub fn global(name: &str, value: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The payload of versions that go.
+pub fn delete(superseded: &Superseded) -> Vec<u8> {
+    let mut out = vec![DELETE];
+    put_len(&mut out, superseded.revisions.len());
+    for name in &superseded.revisions {
+        put_revision(&mut out, name.ts, name.table, name.id);
+    }
+    put_len(&mut out, superseded.keys.len());
+    for version in &superseded.keys {
+        out.extend(version.ts.0.to_le_bytes());
+        out.extend(version.index.0.to_le_bytes());
+        put_bytes(&mut out, &version.key);
+    }
+    out
+}
+
+/// The payload of keys of an index that go.
+pub fn delete_index(index: IndexId, limit: usize) -> Vec<u8> {
+    let mut out = vec![DELETE_INDEX];
+    out.extend(index.0.to_le_bytes());
+    put_len(&mut out, limit);
+    out
+}
+
 /// Reads a payload that lies at `offset` in the log. `None` if it is not one.
 pub fn decode(payload: &[u8], offset: u64) -> Option<Entry> {
     let reader = &mut Reader {
@@ -176,6 +208,16 @@ pub fn decode(payload: &[u8], offset: u64) -> Option<Entry> {
             let name = String::from_utf8(reader.bytes()?.to_vec()).ok()?;
             Entry::Global(name, reader.location(offset)?)
         }
+        DELETE => {
+            let count = reader.u32()?;
+            let revisions = (0..count).map(|_| reader.revision_name());
+            let revisions = revisions.collect::<Option<_>>()?;
+            let count = reader.u32()?;
+            let keys = (0..count).map(|_| reader.key_version());
+            let keys = keys.collect::<Option<_>>()?;
+            Entry::Delete(Superseded { revisions, keys })
+        }
+        DELETE_INDEX => Entry::DeleteIndex(IndexId(reader.u32()?), reader.u32()? as usize),
         _ => return None,
     };
     (reader.at == payload.len()).then_some(entry)
@@ -275,6 +317,22 @@ impl<'a> Reader<'a> {
         Some(IndexUpdate {
             index: IndexId(self.u32()?),
             live: self.bool()?,
+            key: self.bytes()?.to_vec(),
+        })
+    }
+
+    fn revision_name(&mut self) -> Option<RevisionName> {
+        Some(RevisionName {
+            ts: Timestamp(self.u64()?),
+            table: TableId(self.u32()?),
+            id: InternalId(self.array()?),
+        })
+    }
+
+    fn key_version(&mut self) -> Option<KeyVersion> {
+        Some(KeyVersion {
+            ts: Timestamp(self.u64()?),
+            index: IndexId(self.u32()?),
             key: self.bytes()?.to_vec(),
         })
     }

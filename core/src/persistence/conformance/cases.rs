@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 
 use super::{
-    BackfillEntry, INDEX, IndexId, IndexRead, IndexUpdate, KeyRange, Order, Revision, Subject,
-    TABLE, TableId, Timestamp, id, revision,
+    BackfillEntry, INDEX, IndexId, IndexRead, IndexUpdate, KeyRange, KeyVersion, Order, Revision,
+    RevisionName, Subject, Superseded, TABLE, TableId, Timestamp, id, revision,
 };
 
 pub(super) async fn empty_database(mut subject: Subject) {
@@ -22,6 +22,90 @@ pub(super) async fn empty_database(mut subject: Subject) {
     subject.check_max_ts().await;
     let log = subject.storage.read_log(Timestamp(u64::MAX), 1).await;
     assert!(log.expect("read_log").exhausted);
+}
+
+/// What is named goes, whether or not all of it is there, and nothing else does; also from an index as a whole.
+pub(super) async fn delete(mut subject: Subject) {
+    const OTHER: IndexId = IndexId(2);
+    let name = |ts: u64, n: u16| RevisionName {
+        ts: Timestamp(ts),
+        table: TABLE,
+        id: id(n),
+    };
+    let version = |index: IndexId, key: &[u8], ts: u64| KeyVersion {
+        index,
+        key: key.to_vec(),
+        ts: Timestamp(ts),
+    };
+    for ts in 1..=8_u64 {
+        let mut written = Vec::new();
+        for n in [1, 2] {
+            let document = [n as u8, ts as u8];
+            let key = [n as u8];
+            let mut one = revision(10 * ts, n, Some(&document), &[(&key, true)]);
+            one.prev_ts = (ts > 1).then(|| Timestamp(10 * ts - 10));
+            one.index_updates.push(IndexUpdate {
+                index: OTHER,
+                key: vec![n as u8, ts as u8],
+                live: true,
+            });
+            written.push(one);
+        }
+        subject.write(written).await;
+    }
+    subject.delete(Superseded::default()).await;
+    let superseded = Superseded {
+        revisions: vec![name(20, 1), name(10, 1), name(15, 1), name(10, 9)],
+        keys: vec![
+            version(INDEX, &[1], 10),
+            version(INDEX, &[1], 20),
+            version(INDEX, &[1], 15),
+            version(INDEX, &[9], 10),
+            version(OTHER, &[1, 1], 10),
+            version(OTHER, &[1, 2], 20),
+            version(IndexId(77), &[1], 10),
+        ],
+    };
+    for _ in 0..2 {
+        subject.delete(superseded.clone()).await;
+        subject.check_index(INDEX, &[1, 100]).await;
+        subject.check_index(OTHER, &[2, 100]).await;
+        subject.check_log(Timestamp::ZERO, 1).await;
+        subject.check_max_ts().await;
+    }
+    for ts in [80, 90] {
+        let refused = Superseded {
+            revisions: vec![name(30, 1), name(ts, 1)],
+            keys: vec![version(INDEX, &[1], 30)],
+        };
+        let answer = subject.storage.delete(refused).await;
+        assert!(answer.is_err(), "the newest timestamp must stay");
+    }
+    subject.check_index(INDEX, &[100]).await;
+    // 14 keys of the other index are left.
+    let mut calls = 0;
+    while !subject
+        .storage
+        .delete_index(OTHER, 4)
+        .await
+        .expect("delete_index")
+    {
+        calls += 1;
+        assert!(calls < 10, "deleting an index does not end");
+    }
+    assert!(calls >= 3, "{calls} calls deleted more than was asked for");
+    subject.model.delete_index(OTHER);
+    assert_eq!(subject.storage.delete_index(OTHER, 4).await, Ok(true));
+    subject.check_index(OTHER, &[100]).await;
+    subject.check_index(INDEX, &[100]).await;
+    subject.check_log(Timestamp::ZERO, 100).await;
+    // Life goes on, in the place of what is gone too.
+    let mut next = revision(100, 1, Some(b"next"), &[(&[1], true)]);
+    next.prev_ts = Some(Timestamp(80));
+    subject.write(vec![next]).await;
+    subject.check_index(INDEX, &[1]).await;
+    subject.check_log(Timestamp::ZERO, 100).await;
+    subject.check_max_ts().await;
 }
 
 /// Written, replaced, deleted, written again; and neighbours on both sides that must not show through.

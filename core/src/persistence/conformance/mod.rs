@@ -15,8 +15,8 @@ use futures_util::future::BoxFuture;
 
 use self::model::Model;
 use super::{
-    BackfillEntry, IndexId, IndexRead, IndexRow, IndexUpdate, KeyRange, Order, Persistence,
-    Revision, TableId,
+    BackfillEntry, IndexId, IndexRead, IndexRow, IndexUpdate, KeyRange, KeyVersion, Order,
+    Persistence, Revision, RevisionName, Superseded, TableId,
 };
 use crate::timestamp::Timestamp;
 use crate::value::InternalId;
@@ -38,6 +38,7 @@ pub async fn run_all(make: impl Fn() -> BoxFuture<'static, Arc<dyn Persistence>>
     cases::large_documents(Subject::new(make().await)).await;
     cases::backfill(Subject::new(make().await)).await;
     cases::reads_beside_writes(Subject::new(make().await)).await;
+    cases::delete(Subject::new(make().await)).await;
     cases::globals(Subject::new(make().await)).await;
     for seed in SEEDS {
         random::history(Subject::new(make().await), seed).await;
@@ -66,6 +67,11 @@ impl Subject {
     async fn backfill(&mut self, entries: Vec<BackfillEntry>) {
         self.model.backfill(&entries);
         self.storage.backfill(entries).await.expect("backfill");
+    }
+
+    async fn delete(&mut self, superseded: Superseded) {
+        self.model.delete(&superseded);
+        self.storage.delete(superseded).await.expect("delete");
     }
 
     /// Reads a range page by page, checks each page, and compares the whole with the model.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    BackfillEntry, IndexId, IndexRow, IndexUpdate, KeyRange, Order, Revision, TableId,
+    BackfillEntry, IndexId, IndexRow, IndexUpdate, KeyRange, KeyVersion, Order, Revision,
+    RevisionName, Superseded, TableId,
 };
 use crate::timestamp::Timestamp;
 use crate::value::InternalId;
@@ -56,6 +57,29 @@ impl Model {
                 });
             }
         }
+    }
+
+    pub(super) fn delete(&mut self, superseded: &Superseded) {
+        self.log.retain(|revision| {
+            let name = RevisionName {
+                ts: revision.ts,
+                table: revision.table,
+                id: revision.id,
+            };
+            !superseded.revisions.contains(&name)
+        });
+        self.versions.retain(|version| {
+            let name = KeyVersion {
+                index: version.index,
+                key: version.key.clone(),
+                ts: version.ts,
+            };
+            !superseded.keys.contains(&name)
+        });
+    }
+
+    pub(super) fn delete_index(&mut self, index: IndexId) {
+        self.versions.retain(|version| version.index != index);
     }
 
     /// The stored form of a document as of `ts`, which must be the timestamp of one of its revisions.

@@ -21,7 +21,8 @@ use crate::engine::{Failure, FunctionKind, host_op};
 use crate::identity::Identity;
 use crate::persistence::memory::MemoryPersistence;
 use crate::persistence::{
-    BackfillEntry, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    BackfillEntry, IndexId, IndexPage, IndexRead, LogPage, Persistence, PersistenceError, Revision,
+    Superseded,
 };
 use crate::request_id::RequestId;
 use crate::schedule::{ENTRIES, JOBS, RETENTION};
@@ -80,6 +81,18 @@ impl Persistence for Cut {
         entries: Vec<BackfillEntry>,
     ) -> BoxFuture<'static, Result<(), PersistenceError>> {
         self.storage.backfill(entries)
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.storage.delete(superseded)
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        self.storage.delete_index(index, limit)
     }
 
     fn read_index(
