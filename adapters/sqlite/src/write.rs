@@ -362,7 +362,7 @@ mod tests {
         let (_folder, mut writer) = test_writer();
         writer.write(&[revision(1, 1)]).unwrap();
         let entry = |ts: u64| BackfillEntry {
-            index: concave_core::persistence::IndexId(1),
+            index: IndexId(1),
             key: vec![1],
             ts: Timestamp(ts),
             table: TableId(1),

@@ -180,10 +180,18 @@ impl Persistence for SimPersistence {
     }
 
     fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        let this = self.clone();
         let what = format!("{} deletions", superseded.revisions.len());
-        self.clone()
-            .append(what, record::delete(&superseded))
-            .boxed()
+        async move {
+            let newest = now(this.view.max_ts())?;
+            if superseded.revisions.iter().any(|name| name.ts >= newest) {
+                return Err(PersistenceError::Other(
+                    "the newest timestamp of the log must stay".into(),
+                ));
+            }
+            this.append(what, record::delete(&superseded)).await
+        }
+        .boxed()
     }
 
     fn delete_index(
