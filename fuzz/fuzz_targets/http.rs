@@ -103,6 +103,7 @@ impl World {
             cloud_url: "http://api.test".to_owned(),
             site_url: "http://site.test".to_owned(),
             redact: false,
+            retention: None,
         };
         let backend = Backend::open(
             executor.clone(),

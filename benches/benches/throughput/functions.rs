@@ -147,6 +147,7 @@ async fn deploy(world: &World, engine: Arc<dyn FunctionEngine>, modules: &[Modul
         cloud_url: "http://127.0.0.1:3210".into(),
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
+        retention: None,
     };
     let backend = Backend::open(
         TokioRuntime::current(),

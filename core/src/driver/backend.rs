@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
-use super::{CallContext, Database, Deployer, FunctionLog, Functions, Scheduler};
+use super::{CallContext, Database, Deployer, FunctionLog, Functions, RetentionLoop, Scheduler};
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, ErrorClass, Result};
@@ -34,6 +35,8 @@ pub struct BackendConfig {
     pub site_url: String,
     /// Hide error texts and log lines of functions from clients that are not admins.
     pub redact: bool,
+    /// For how long superseded versions of documents are kept, at least; `None` keeps them for ever.
+    pub retention: Option<Duration>,
 }
 
 impl BackendConfig {
@@ -101,6 +104,8 @@ pub struct Backend {
     functions: Functions,
     /// Runs what is scheduled for as long as this is here.
     _scheduler: Scheduler,
+    /// Deletes old versions for as long as this is here.
+    _retention: Option<RetentionLoop>,
     deployer: Deployer,
     log: Arc<FunctionLog>,
     admin_keys: AdminKeys,
@@ -147,6 +152,9 @@ impl Backend {
         );
         Ok(Arc::new(Self {
             _scheduler: Scheduler::start(&functions),
+            _retention: config
+                .retention
+                .map(|window| RetentionLoop::start(functions.database(), window)),
             functions,
             deployer,
             log,

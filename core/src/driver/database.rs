@@ -54,6 +54,8 @@ struct State {
     /// Older snapshots that may still be in use.
     pins: BTreeMap<Timestamp, Weak<()>>,
     subscriptions: Subscriptions,
+    /// Reads at older timestamps are served this far back.
+    recent: Duration,
     /// Held until the database is shut down.
     running: Option<oneshot::Sender<()>>,
 }
@@ -80,8 +82,8 @@ impl From<Error> for CommitError {
     }
 }
 
-/// Reads at older timestamps are served this far back, in nanoseconds,
-const RECENT_NS: u64 = 40 * 1_000_000_000;
+/// Reads at older timestamps are served this far back,
+pub const RECENT: Duration = Duration::from_secs(40);
 /// unless more commits than this have come since.
 const RECENT_COMMITS_MAX: usize = 100_000;
 /// Wait between attempts to read storage back after a write of unknown outcome.
@@ -93,6 +95,18 @@ impl Database {
     /// # Errors
     /// If storage fails or its content is damaged.
     pub async fn open(runtime: RuntimeHandle, persistence: Arc<dyn Persistence>) -> Result<Self> {
+        Self::open_with(runtime, persistence, RECENT).await
+    }
+
+    /// Like [`Self::open`], serving reads at older timestamps so far back instead of [`RECENT`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_with(
+        runtime: RuntimeHandle,
+        persistence: Arc<dyn Persistence>,
+        recent: Duration,
+    ) -> Result<Self> {
         let mut ts = persistence.max_ts().await?;
         let mut catalog = load_catalog(&*persistence, ts).await?;
         let missing = catalog::bootstrap_revisions(&catalog, runtime.now().max(ts.next()))?;
@@ -113,6 +127,7 @@ impl Database {
             catalog_changed: ts,
             pins: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
+            recent,
             running: Some(running),
         };
         let inner = Arc::new(Inner {
@@ -524,7 +539,8 @@ impl State {
             .pins
             .first_key_value()
             .map_or(self.snapshot.ts, |(ts, _)| *ts);
-        let recent = Timestamp(now.0.saturating_sub(RECENT_NS));
+        let recent = u64::try_from(self.recent.as_nanos()).unwrap_or(u64::MAX);
+        let recent = Timestamp(now.0.saturating_sub(recent));
         self.committer.trim_log(oldest.min(recent), 0);
         self.committer.trim_log(oldest, RECENT_COMMITS_MAX);
     }

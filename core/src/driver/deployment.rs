@@ -98,8 +98,9 @@ fn load(
     mut environment: BTreeMap<String, String>,
 ) -> Loading {
     // Modules are never changed, so the dependency on the live deployment covers them. They are read at the same
-    // snapshot, because a newer deployment may have deleted them; nothing is committed, so the log of recent writes
-    // need not be held for it.
+    // snapshot, because a newer deployment may have deleted them. It is not held here, where nobody may wait for the
+    // result any more: whoever waits holds a snapshot of its own at which the same deployment is live, so that no
+    // module has been superseded that is read here.
     let snapshot = Snapshot {
         pin: Arc::default(),
         ..snapshot.clone()

@@ -410,6 +410,7 @@ async fn deploy() -> Arc<Backend> {
         cloud_url: "http://127.0.0.1:3210".into(),
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
+        retention: None,
     };
     let storage = Arc::new(Yielding::default());
     let runtime = ShuttleRuntime::handle();

@@ -26,7 +26,7 @@ mod system_functions;
 mod validation;
 
 pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
-pub use database::{CommitError, Database};
+pub use database::{CommitError, Database, RECENT};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};

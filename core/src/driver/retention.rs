@@ -30,7 +30,7 @@ const BATCH_KEYS: usize = 512;
 /// Shortest and longest rest after a batch.
 const REST: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// Shortest and longest wait while there is nothing to do: an eighth of the window lies between.
-const IDLE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const IDLE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(30));
 /// First and longest wait after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The global that says how far it has come: a timestamp, eight bytes, the most significant first.

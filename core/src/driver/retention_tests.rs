@@ -361,7 +361,7 @@ fn the_loop_deletes_and_ends() {
     let retention = RetentionLoop::start(&world.db, Duration::ZERO);
     for _ in 0..10_000 {
         if retention.status().revisions < 20 {
-            std::thread::sleep(Duration::from_millis(2));
+            block_on(runtime.sleep(Duration::from_millis(2)));
         }
     }
     assert!(retention.status().revisions >= 20, "the loop has died");

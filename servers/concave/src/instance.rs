@@ -80,6 +80,7 @@ impl Instance {
             cloud_url,
             site_url,
             redact,
+            retention: None,
         }
     }
 

@@ -96,6 +96,7 @@ async fn start() -> (Arc<Backend>, String) {
         cloud_url: "http://localhost:3210".to_owned(),
         site_url: "http://localhost:3211".to_owned(),
         redact: false,
+        retention: None,
     };
     let engine = engine();
     let functions = engine.modules().into_iter();

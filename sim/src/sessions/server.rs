@@ -92,6 +92,7 @@ impl Server {
             cloud_url: "http://localhost:3210".to_owned(),
             site_url: "http://localhost:3211".to_owned(),
             redact: false,
+            retention: None,
         };
         let opened = async {
             let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;

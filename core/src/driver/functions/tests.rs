@@ -70,6 +70,7 @@ fn deploy(engine: NativeEngine) -> Arc<Backend> {
         cloud_url: "http://127.0.0.1:3210".into(),
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
+        retention: None,
     };
     let modules: Vec<_> = engine
         .modules()

@@ -170,6 +170,7 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
         cloud_url: "http://localhost:3210".to_owned(),
         site_url: "http://localhost:3211".to_owned(),
         redact,
+        retention: None,
     };
     let backend = Backend::open(
         ThreadRuntime::handle(),

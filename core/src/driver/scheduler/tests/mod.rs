@@ -145,6 +145,7 @@ impl Process {
             cloud_url: "http://127.0.0.1:3210".into(),
             site_url: "http://127.0.0.1:3211".into(),
             redact: false,
+            retention: None,
         };
         let runtime = ThreadRuntime::new();
         let backend = Backend::open(
