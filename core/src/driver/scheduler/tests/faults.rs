@@ -100,6 +100,26 @@ fn clocks_that_jump_neither_lose_jobs_nor_hold_them_up() {
 }
 
 #[test]
+fn what_actions_schedule_waits_out_its_delay_when_the_clock_was_set_back() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let process = Process::new(&engine());
+    process.ok("jobs:schedule", note("at once"));
+    // From then on the database's clock is three hours ahead of the wall clock.
+    process.runtime.set_clock_error(2 * HOUR);
+    process.ok("jobs:schedule", note("at once"));
+    process.runtime.set_clock_error(-HOUR);
+    let mut in_an_hour = note("in an hour");
+    in_an_hour["delay"] = json!(3_600_000.0);
+    let waiting = process.action("jobs:scheduleFromAction", in_an_hour);
+    let at_once = process.action("jobs:scheduleFromAction", note("at once"));
+    assert_eq!(process.finished(&at_once)["state"]["kind"], "success");
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(process.job(&waiting)["state"]["kind"], "pending");
+    process.runtime.set_clock_error(0);
+    assert_eq!(process.finished(&waiting)["state"]["kind"], "success");
+}
+
+#[test]
 fn a_function_that_a_push_removes_fails_when_it_is_due() {
     let process = Process::new(&engine().function("old:gone", FunctionKind::Mutation, write_note));
     let gone = json!({"function": "old:gone", "args": {"text": "x"}, "delay": 200.0});
