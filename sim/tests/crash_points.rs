@@ -64,7 +64,7 @@ fn survives_every_crash(seeds: Range<u64>, every: usize, open: impl Fn(u64) -> A
         panic!("{first}\n{} histories fail: {seeds:?}", seeds.len());
     }
     assert!(total.under_way_kept > 0 && total.under_way_lost > 0);
-    assert!(total.recovery_crashes > 0);
+    assert!(total.recovery_crashes > 0 && total.deletions > 0);
 }
 
 fn asked_for() -> Option<Range<u64>> {

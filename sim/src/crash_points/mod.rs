@@ -1,7 +1,7 @@
 //! Every point at which storage can crash or fail, one after the other.
 //!
-//! Worlds crash at random instants. Here nothing is left to chance: a short history of writes, backfills and globals
-//! is played once to count the disk's operations (writes, truncations, syncs), and then again for each operation and
+//! Worlds crash at random instants. Here nothing is left to chance: a short history of writes, backfills, deletions
+//! and globals is played once to count the disk's operations (writes, truncations, syncs), and then again for each operation and
 //! each [`Strike`]: a crash before it, after it, in its middle, or a failure. Storage is opened again, crashing a few
 //! times more while it recovers, and must hold exactly what it acknowledged, and of what was under way all or nothing.
 //! Then the history goes on to its end, and the machine crashes once more.
@@ -18,10 +18,11 @@ use std::time::Duration;
 use concave_core::persistence::memory::MemoryPersistence;
 use concave_core::persistence::{
     BackfillEntry, IndexId, IndexRead, IndexRow, KeyRange, Order, Persistence, PersistenceError,
-    Revision,
+    Revision, Superseded,
 };
 use concave_core::{Error, ErrorClass, Timestamp};
 use fastrand::Rng;
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 
 pub use self::plan::Plan;
@@ -42,6 +43,8 @@ const RECOVERY_CRASHES_MAX: u64 = 3;
 const RUNS_PER_RECOVERY_CRASH: u64 = 3;
 /// One run of so many goes on after the recovery.
 const RUNS_PER_SECOND_LIFE: u64 = 4;
+/// More keys than any history has in an index.
+const KEYS_MAX: usize = 10_000;
 /// A crash during recovery hits one of so many operations.
 const RECOVERY_OPERATIONS: u64 = 12;
 
@@ -54,6 +57,10 @@ pub enum Action {
     Backfill(Vec<BackfillEntry>),
     /// [`Persistence::set_global`].
     Global(&'static str, Vec<u8>),
+    /// [`Persistence::delete`].
+    Delete(Superseded),
+    /// [`Persistence::delete_index`], of all keys at once.
+    DeleteIndex(IndexId),
 }
 
 /// What was tried.
@@ -61,6 +68,8 @@ pub enum Action {
 pub struct Counts {
     /// Histories.
     pub histories: u64,
+    /// Deletions in all of them.
+    pub deletions: u64,
     /// Operations of the disk in all of them.
     pub operations: u64,
     /// Runs with a crash before, within, after an operation, and with a failed one.
@@ -78,9 +87,10 @@ impl fmt::Display for Counts {
         let [before, within, after, failed] = self.runs;
         write!(
             f,
-            "{} histories of {} operations; crashes before {before}, within {within}, after {after}, failures {failed}; \
+            "{} histories with {} deletions, of {} operations; crashes before {before}, within {within}, after {after}, failures {failed}; \
              {} crashes in recovery; under way and kept {}, lost {}",
             self.histories,
+            self.deletions,
             self.operations,
             self.recovery_crashes,
             self.under_way_kept,
@@ -93,6 +103,7 @@ impl Counts {
     /// Adds others.
     pub fn add(&mut self, other: &Counts) {
         self.histories += other.histories;
+        self.deletions += other.deletions;
         self.operations += other.operations;
         for (runs, more) in self.runs.iter_mut().zip(other.runs) {
             *runs += more;
@@ -109,8 +120,11 @@ impl Counts {
 /// # Errors
 /// What is wrong with the first point at which storage does, and which point that is.
 pub fn enumerate(plan: &Plan, every: usize, open: &Arc<Open>) -> Result<Counts, String> {
+    let is_deletion =
+        |action: &&Action| matches!(action, Action::Delete(_) | Action::DeleteIndex(_));
     let mut counts = Counts {
         histories: 1,
+        deletions: plan.actions().filter(is_deletion).count() as u64,
         operations: run(plan, None, open)?.operations,
         ..Counts::default()
     };
@@ -371,6 +385,15 @@ async fn submit(storage: &dyn Persistence, action: &Action) -> Result<Answer, Pe
         Action::Write(revisions) => storage.write(revisions),
         Action::Backfill(entries) => storage.backfill(entries),
         Action::Global(name, value) => storage.set_global(name, value),
+        Action::Delete(superseded) => storage.delete(superseded),
+        Action::DeleteIndex(index) => {
+            let emptied = storage.delete_index(index, KEYS_MAX);
+            async move {
+                assert!(emptied.await?, "all keys were to go");
+                Ok(())
+            }
+            .boxed()
+        }
     };
     match done.await {
         Ok(()) => Ok(Answer::Done),

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use concave_core::Timestamp;
-use concave_core::persistence::{BackfillEntry, IndexId, IndexUpdate, Revision, TableId};
+use concave_core::persistence::{
+    BackfillEntry, IndexId, IndexUpdate, KeyVersion, Revision, RevisionName, Superseded, TableId,
+};
 use concave_core::value::InternalId;
 use fastrand::Rng;
 
 use super::Action;
 
-/// The indexes: one that is there from the beginning, and one that is added on the way.
+/// The indexes: one that is there from the beginning, and one that is added on the way, and perhaps dropped.
 pub(super) const INDEXES: [IndexId; 2] = [IndexId(7), IndexId(8)];
 /// The globals.
 pub(super) const GLOBALS: [&str; 2] = ["name", "secret"];
@@ -35,6 +37,9 @@ struct Generator {
     live: BTreeMap<(TableId, InternalId), Live>,
     /// What the second index lacks; `None` while it does not exist.
     backlog: Option<Vec<BackfillEntry>>,
+    is_dropped: bool,
+    /// What nobody needs who reads at that timestamp or later, in order.
+    superseded: Vec<(Timestamp, Superseded)>,
 }
 
 impl Plan {
@@ -45,6 +50,8 @@ impl Plan {
             ts: Timestamp(1_000),
             live: BTreeMap::new(),
             backlog: None,
+            is_dropped: false,
+            superseded: Vec::new(),
         };
         let count = generator.rng.usize(3..=6);
         let steps = (0..count).map(|_| generator.step()).collect();
@@ -59,7 +66,7 @@ impl Plan {
 
 impl Generator {
     fn step(&mut self) -> Vec<Action> {
-        match self.rng.u8(..10) {
+        match self.rng.u8(..14) {
             0..5 => vec![self.write()],
             5 | 6 => self.backfill().into_iter().chain([self.write()]).collect(),
             7 => {
@@ -67,6 +74,13 @@ impl Generator {
                 vec![self.write(), global]
             }
             8 => vec![self.global()],
+            10 => vec![self.delete().unwrap_or_else(|| self.write())],
+            11 | 12 => self.delete().into_iter().chain([self.write()]).collect(),
+            13 => self
+                .drop_index()
+                .into_iter()
+                .chain([self.write()])
+                .collect(),
             _ => vec![self.backfill().unwrap_or_else(|| self.global())],
         }
     }
@@ -78,6 +92,9 @@ impl Generator {
 
     /// Some of what the second index lacks; the first time, it is created.
     fn backfill(&mut self) -> Option<Action> {
+        if self.is_dropped {
+            return None;
+        }
         if self.backlog.is_none() {
             let entries = self.live.iter().map(|(&(table, id), live)| BackfillEntry {
                 index: INDEXES[1],
@@ -92,6 +109,33 @@ impl Generator {
         let rest = backlog.split_off(backlog.len().min(self.rng.usize(1..4)));
         let entries = std::mem::replace(backlog, rest);
         (!entries.is_empty()).then_some(Action::Backfill(entries))
+    }
+
+    /// Some of what is superseded, oldest first, but for the newest commit and what the backfill is about to name.
+    fn delete(&mut self) -> Option<Action> {
+        let backlog = self.backlog.iter().flatten();
+        let named: Vec<_> = backlog.map(|entry| (entry.ts, entry.id)).collect();
+        let may_go = |(ts, superseded): &(Timestamp, Superseded)| {
+            let mut revisions = superseded.revisions.iter();
+            *ts < self.ts && !revisions.any(|name| named.contains(&(name.ts, name.id)))
+        };
+        let count = self.superseded.iter().take_while(|old| may_go(old)).count();
+        let count = count.min(self.rng.usize(1..8));
+        let mut all = Superseded::default();
+        for (_, superseded) in self.superseded.drain(..count) {
+            all.revisions.extend(superseded.revisions);
+            all.keys.extend(superseded.keys);
+        }
+        (!all.is_empty()).then_some(Action::Delete(all))
+    }
+
+    /// All keys of the second index, which is there no more.
+    fn drop_index(&mut self) -> Option<Action> {
+        if self.is_dropped || self.backlog.take().is_none() {
+            return None;
+        }
+        self.is_dropped = true;
+        Some(Action::DeleteIndex(INDEXES[1]))
     }
 
     /// One batch: a few commits, each of a few documents.
@@ -129,11 +173,30 @@ impl Generator {
             key
         });
         if let Some(before) = &before {
+            let name = |ts| RevisionName { ts, table, id };
+            let mut superseded = Superseded {
+                revisions: vec![name(before.ts)],
+                keys: Vec::new(),
+            };
             for (index, key) in before.keys.iter().enumerate() {
+                let mut version = |ts| {
+                    superseded.keys.push(KeyVersion {
+                        index: INDEXES[index],
+                        key: key.clone(),
+                        ts,
+                    });
+                };
+                // Versions that are not there are named as well: the second index may not be.
+                version(before.ts);
                 if is_deleted || *key != keys[index] {
                     update(index, key, false);
+                    version(self.ts);
                 }
             }
+            if is_deleted {
+                superseded.revisions.push(name(self.ts));
+            }
+            self.superseded.push((self.ts, superseded));
         }
         if !is_deleted {
             for (index, key) in keys.iter().enumerate() {

@@ -113,6 +113,8 @@ fn an_older_server_is_refused_and_changes_nothing() {
         lost(older.set_global("a", vec![2]).await);
         lost(older.write(Vec::new()).await);
         lost(older.backfill(Vec::new()).await);
+        lost(older.delete(Superseded::default()).await);
+        lost(older.delete_index(IndexId(1), 1).await.map(|_| ()));
         lost(older.get_global("a").await.map(|_| ()));
         lost(older.max_ts().await.map(|_| ()));
         assert_eq!(disk.open("log").unwrap().len(), len);
