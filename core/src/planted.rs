@@ -218,6 +218,10 @@ bugs! {
     /// Recent writes are never forgotten.
     WritesKept,
 
+    // The adapter of SQLite.
+    /// The database goes on when its log could not be moved into the file.
+    FailedMoveIgnored,
+
     // The simulator's own storage.
     /// An append is not synced.
     SyncSkipped,

@@ -165,9 +165,6 @@ impl Settings {
             settings.sqlite = Some(sqlite::Use::draw(rng));
             // It has no checksums of pages, so that it cannot do its duty then; see `sqlite`.
             settings.set_chance(Fault::BitFlip, 0.0);
-            // A checkpoint that does not reach the log's end marks pages as moved before it syncs them: if a later sync
-            // fails and pages are lost, then the log is overwritten all the same.
-            settings.set_chance(Fault::SyncFailed, 0.0);
         }
         if rng.u8(..4) == 0 {
             settings.kind = Kind::Sessions;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use concave_core::persistence::Persistence;
 use concave_core::planted::{Bug, with};
 use futures_util::FutureExt;
+use sim::report::Fault;
 use sim::settings::{Kind, Settings};
 use sim::storage::SimPersistence;
 use sim::{core_loop, crash_points, world};
@@ -49,6 +50,27 @@ fn sessions(seed: u64) -> Result<(), String> {
         Kind::Transactions => Ok(()),
         Kind::Sessions => transactions(seed),
     }
+}
+
+/// Worlds on real SQLite whose log is moved into the file all the time, on a disk that often cannot sync.
+fn failing_disk(seed: u64) -> Result<(), String> {
+    let mut settings = Settings::draw(seed);
+    settings.kind = Kind::Transactions;
+    settings.sqlite = Some(sim::sqlite::Use {
+        readers: 3,
+        wal_pages_max: 8,
+        cache_kib: 32,
+    });
+    for (fault, chance) in &mut settings.faults {
+        match fault {
+            Fault::SyncFailed => *chance = 0.03,
+            Fault::BitFlip => *chance = 0.0,
+            _ => {}
+        }
+    }
+    world::run_with(settings, None)
+        .map(|_| ())
+        .map_err(|failure| failure.to_string())
 }
 
 /// The core alone.
@@ -87,6 +109,7 @@ fn level(bug: Bug) -> (&'static str, Level) {
         | HaltedAccepts
         | FailedBatchStaysInLog => ("loop", core_alone),
         LeaseIgnored => ("world", transactions),
+        FailedMoveIgnored => ("disk", failing_disk),
         SyncSkipped | FailedAppendNotUndone | ChecksumIgnored => ("crash", crashes),
         _ if bug >= UpperBoundIncluded || is_of_pushes(bug) => ("world", sessions),
         _ => ("world", transactions),

@@ -4,11 +4,14 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use concave_core::planted::{Bug, planted};
 use concave_core::{Error, ErrorClass, Result};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::files::{Files, SystemFiles, sync_folder};
 use crate::inspect;
@@ -51,6 +54,8 @@ pub(crate) struct DatabaseFile {
     path: PathBuf,
     synchronous: Synchronous,
     sizes: Sizes,
+    /// Set when the write-ahead log could not be moved into the file; see [`Self::is_unreliable`].
+    move_failed: Arc<AtomicBool>,
     /// `None` in a simulation, which has no other servers.
     _lock: Option<File>,
 }
@@ -66,6 +71,7 @@ impl DatabaseFile {
             path,
             synchronous,
             sizes: Sizes::default(),
+            move_failed: Arc::default(),
             _lock: Some(lock),
         }
         .prepare()
@@ -84,6 +90,7 @@ impl DatabaseFile {
             path: path.to_owned(),
             synchronous,
             sizes,
+            move_failed: Arc::default(),
             _lock: None,
         }
         .prepare()
@@ -100,9 +107,35 @@ impl DatabaseFile {
         Ok(self)
     }
 
+    /// Whether pages of the file may have been lost. They are all in the write-ahead log yet, but SQLite does not know
+    /// which of them to take from there: it counts pages as moved before it syncs them, unless it has come to the
+    /// log's end, and after a sync that failed the system does not write them again (Rebello et al., "Can
+    /// Applications Recover from fsync Failures?", 2020). It finds out by recovering the log, which it does when the
+    /// first connection of all is opened.
+    pub(crate) fn is_unreliable(&self) -> bool {
+        self.move_failed.load(Ordering::Acquire)
+    }
+
+    /// Opens the writer's connection when all others are closed, and moves the whole log into the file.
+    pub(crate) fn recover(&self) -> rusqlite::Result<Connection> {
+        let connection = self.writer()?;
+        let is_busy: bool =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        assert!(!is_busy, "nobody else has the file open");
+        self.move_failed.store(false, Ordering::Release);
+        Ok(connection)
+    }
+
+    /// Closes a connection, and leaves the write-ahead log as it is.
+    pub(crate) fn abandon(connection: Connection) {
+        let option = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        let set = connection.set_db_config(option, true);
+        debug_assert!(set.is_ok(), "{set:?}");
+    }
+
     /// A connection that may write.
     pub(crate) fn writer(&self) -> rusqlite::Result<Connection> {
-        let connection = self.connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut connection = self.connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // A copy made by SQLite's own tools comes in another mode.
         connection.pragma_update(None, "journal_mode", "wal")?;
         let synchronous = match self.synchronous {
@@ -110,7 +143,18 @@ impl DatabaseFile {
             Synchronous::Normal => "normal",
         };
         connection.pragma_update(None, "synchronous", synchronous)?;
-        connection.pragma_update(None, "wal_autocheckpoint", self.sizes.wal_pages_max)?;
+        let (pages_max, failed) = (self.sizes.wal_pages_max, Arc::clone(&self.move_failed));
+        connection.wal_hook(Some(move |wal: &mut Wal, pages| {
+            // The commit stands, whatever becomes of this. Who is busy is another one who moves it.
+            if i64::from(pages) >= pages_max
+                && let Err(error) = wal.checkpoint()
+                && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
+                && !planted(Bug::FailedMoveIgnored)
+            {
+                failed.store(true, Ordering::Release);
+            }
+            Ok(())
+        }))?;
         connection.pragma_update(None, "journal_size_limit", self.sizes.wal_bytes_kept)?;
         connection.pragma_update(None, "cache_size", -self.sizes.writer_cache_kib)?;
         Ok(connection)

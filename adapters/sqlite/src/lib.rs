@@ -15,6 +15,7 @@ mod inspect;
 mod layout;
 mod options;
 mod read;
+mod reader;
 mod store;
 mod workers;
 mod write;

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use crate::file::DatabaseFile;
 use crate::options::{READERS_MAX, SqliteOptions};
 use crate::read;
+use crate::reader::Reader;
 use crate::workers::{Duty, Workers};
 use crate::write::Writer;
 
@@ -29,10 +30,10 @@ const WRITES_WAITING_MAX: usize = 256;
 /// database file, closes it and releases its lock.
 pub struct SqlitePersistence {
     // Dropped in this order: the last connection to close, the writer's, moves the write-ahead log into the file.
-    readers: Workers<Connection>,
+    readers: Workers<Reader>,
     writer: Workers<Writer>,
     log_unread: Arc<AtomicBool>,
-    _file: Arc<DatabaseFile>,
+    file: Arc<DatabaseFile>,
 }
 
 impl SqlitePersistence {
@@ -68,7 +69,7 @@ impl SqlitePersistence {
             )
             .map_err(no_thread)?,
             log_unread: parts.log_unread,
-            _file: parts.file,
+            file: parts.file,
         }))
     }
 
@@ -89,7 +90,7 @@ impl SqlitePersistence {
             readers: Workers::inline(Duty::Read, parts.readers),
             writer: Workers::inline(Duty::Write, vec![parts.writer]),
             log_unread: parts.log_unread,
-            _file: parts.file,
+            file: parts.file,
         }))
     }
 
@@ -102,14 +103,25 @@ impl SqlitePersistence {
         if self.log_unread.load(Ordering::Acquire) {
             self.writer.submit(|writer| writer.read_back(read))
         } else {
-            self.readers.submit(|connection| read(connection))
+            self.read(read)
+        }
+    }
+
+    /// Reads on a reader, or while they cannot be relied on, on the writer, which sees to that first.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, PersistenceError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, PersistenceError>> {
+        match self.file.is_unreliable() {
+            true => self.writer.submit(|writer| writer.read(read)),
+            false => self.readers.submit(|reader| reader.read(read)),
         }
     }
 }
 
 /// What the store is made of, before anybody works with it. Dropped in this order: see [`SqlitePersistence`].
 struct Parts {
-    readers: Vec<Connection>,
+    readers: Vec<Reader>,
     writer: Writer,
     log_unread: Arc<AtomicBool>,
     file: Arc<DatabaseFile>,
@@ -119,11 +131,9 @@ impl Parts {
     fn open(file: DatabaseFile, readers: usize) -> Result<Self> {
         let file = Arc::new(file);
         let log_unread = Arc::new(AtomicBool::new(false));
-        let writer = Writer::open(Arc::clone(&file), Arc::clone(&log_unread))?;
-        let readers = (0..readers)
-            .map(|_| file.reader())
-            .collect::<rusqlite::Result<Vec<_>>>()
-            .map_err(|error| file.sqlite_error(&error))?;
+        let (readers, slots) =
+            Reader::open(&file, readers).map_err(|error| file.sqlite_error(&error))?;
+        let writer = Writer::open(Arc::clone(&file), slots, Arc::clone(&log_unread))?;
         Ok(Self {
             readers,
             writer,
@@ -162,8 +172,7 @@ impl Persistence for SqlitePersistence {
         &self,
         read: IndexRead,
     ) -> BoxFuture<'static, Result<IndexPage, PersistenceError>> {
-        self.readers
-            .submit(move |connection| read::read_index(connection, read))
+        self.read(move |connection| read::read_index(connection, read))
     }
 
     fn read_log(
@@ -182,8 +191,7 @@ impl Persistence for SqlitePersistence {
         &self,
         name: &'static str,
     ) -> BoxFuture<'static, Result<Option<Vec<u8>>, PersistenceError>> {
-        self.readers
-            .submit(move |connection| read::get_global(connection, name))
+        self.read(move |connection| read::get_global(connection, name))
     }
 
     fn set_global(

@@ -13,6 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::{classify, classify_commit};
 use crate::file::DatabaseFile;
+use crate::reader::Slots;
 use crate::{layout, read};
 
 type Result<T> = std::result::Result<T, PersistenceError>;
@@ -25,8 +26,12 @@ const TS_MAX: Timestamp = Timestamp(i64::MAX as u64);
 /// A commit that fails leaves frames in the write-ahead log that are not part of the database, but might become so
 /// if the process ended now and the log were recovered. So the connection is given up after it, and before
 /// anything else is done or said about what the log holds, a new one overwrites those frames with an empty commit.
+///
+/// When the log cannot be moved into the file, all connections are given up and the log is recovered: see
+/// [`DatabaseFile::is_unreliable`].
 pub(crate) struct Writer {
     file: Arc<DatabaseFile>,
+    readers: Slots,
     /// `None` after a commit of unknown outcome.
     connection: Option<Connection>,
     /// Whether the outcome of a write to the log is unknown, and the log was not read since.
@@ -39,6 +44,7 @@ impl Writer {
     /// Opens the connection. `log_unread` is set while a write's outcome is unknown.
     pub(crate) fn open(
         file: Arc<DatabaseFile>,
+        readers: Slots,
         log_unread: Arc<AtomicBool>,
     ) -> concave_core::Result<Self> {
         let connection = file.writer().map_err(|error| file.sqlite_error(&error))?;
@@ -48,10 +54,16 @@ impl Writer {
         })?;
         Ok(Self {
             file,
+            readers,
             connection: Some(connection),
             log_unread,
             max_ts,
         })
+    }
+
+    /// Reads, in place of the readers.
+    pub(crate) fn read<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        read(self.connection()?)
     }
 
     /// Settles what the log holds, and reads it.
@@ -156,10 +168,18 @@ impl Writer {
 
     /// The connection; after a commit of unknown outcome a new one, with that outcome settled.
     fn connection(&mut self) -> Result<&Connection> {
+        let unavailable = |error: rusqlite::Error| {
+            PersistenceError::Unavailable(format!("the database cannot be reopened: {error}"))
+        };
+        if self.file.is_unreliable() {
+            let closed = self.readers.close_all()?;
+            if let Some(connection) = self.connection.take() {
+                DatabaseFile::abandon(connection);
+            }
+            self.connection = Some(self.file.recover().map_err(unavailable)?);
+            drop(closed);
+        }
         if self.connection.is_none() {
-            let unavailable = |error: rusqlite::Error| {
-                PersistenceError::Unavailable(format!("the database cannot be reopened: {error}"))
-            };
             let connection = self.file.writer().map_err(unavailable)?;
             settle(&connection).map_err(unavailable)?;
             self.max_ts = read::max_ts(&connection)?;
@@ -188,6 +208,17 @@ impl Writer {
             self.connection = None;
         }
         Err(error)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The last connection to close moves the log into the file, which it must not if it has failed to.
+        if self.file.is_unreliable()
+            && let Some(connection) = self.connection.take()
+        {
+            DatabaseFile::abandon(connection);
+        }
     }
 }
 
@@ -296,7 +327,7 @@ pub(crate) fn test_writer() -> (tempfile::TempDir, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.sqlite3");
     let file = DatabaseFile::open(&path, crate::Synchronous::Full).unwrap();
-    let writer = Writer::open(Arc::new(file), Arc::default()).unwrap();
+    let writer = Writer::open(Arc::new(file), Slots::default(), Arc::default()).unwrap();
     (folder, writer)
 }
 
