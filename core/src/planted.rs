@@ -138,6 +138,20 @@ bugs! {
     /// Only the first page of a catalog is loaded.
     CatalogLoadedInPart,
 
+    // Retention.
+    /// What the first commit after the horizon replaced goes too.
+    OneVersionTooMany,
+    /// Old versions go though older snapshots are held.
+    ReadersCutOff,
+    /// The tombstone goes and leaves what it replaced.
+    TombstoneGoesFirst,
+    /// What is still to be deleted is noted as gone.
+    DoneBeforeDeleted,
+    /// The end of a key goes and leaves its beginning.
+    KeyBeginningStays,
+    /// A key that the newer version has too goes with the older one.
+    SameKeyGoes,
+
     // Subscriptions.
     /// The first key of a range does not touch it.
     RangeStartNotTouched,

@@ -4,8 +4,9 @@
 //! crashes and restarts in mid flight, a disk that forgets what was not synced, clocks that jump, and clients that
 //! run random transactions with known meaning ([`workload`]). Everything that a transaction read and wrote is kept
 //! in a [`history`], and afterwards [`oracle::check`] replays the storage's log in timestamp order on a trivial
-//! [`model`] and compares every row that was ever seen. In [`sessions`] the whole server side runs, and its clients speak
-//! the sync protocol over a [`network`] that loses, delays and repeats packets.
+//! [`model`] and compares every row that was ever seen; what retention deletes is kept for it in an [`archive`]. In
+//! [`sessions`] the whole server side runs, and its clients speak the sync protocol over a [`network`] that loses,
+//! delays and repeats packets.
 //!
 //! Below the worlds there is [`core_loop`]: the core alone, without tasks, for far more transactions.
 //!
@@ -22,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod app;
+pub mod archive;
 pub mod campaign;
 pub mod client;
 pub mod core_loop;

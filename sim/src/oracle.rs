@@ -22,6 +22,7 @@ use concave_core::persistence::{IndexRead, KeyRange, Order, Persistence, Revisio
 use concave_core::value::decode_document;
 use concave_core::{DocumentId, Object, Timestamp, Value};
 
+use crate::archive::{self, Archive};
 use crate::history::{Attempt, Claim, Outcome};
 use crate::model::{Model, Written};
 use crate::report::Report;
@@ -36,19 +37,52 @@ const INDEX_CHECKS: usize = 3;
 /// What is wrong.
 pub async fn check(
     attempts: &[Attempt],
+    archive: &Archive,
     storage: &dyn Persistence,
     report: &mut Report,
 ) -> Result<(), String> {
-    let log = Log::read(storage).await?;
+    let log = Log::read(storage, archive).await?;
     let committed = attribute(attempts, &log, report)?;
     real_time(attempts, &committed)?;
     replay(attempts, &log, &committed, report)?;
-    let last = log.commits.len() - 1;
-    for n in 0..=INDEX_CHECKS {
-        let position = last * n / INDEX_CHECKS;
-        indexes(&log, position, storage).await?;
+    all_indexes(&log, archive, INDEX_CHECKS, storage).await
+}
+
+/// Checks what is left once every old version up to a timestamp has gone: of each document the newest version as of
+/// then, if it is not a tombstone, and all that came later; nothing else; and indexes that lead to it.
+///
+/// # Errors
+/// What is wrong.
+pub async fn check_kept(
+    through: Timestamp,
+    archive: &Archive,
+    storage: &dyn Persistence,
+) -> Result<(), String> {
+    let stored = read_log(storage).await?;
+    let mut newest = BTreeMap::new();
+    let whole = archive.complete(stored.clone())?;
+    for revision in whole.iter().filter(|revision| revision.ts <= through) {
+        newest.insert((revision.table, revision.id), revision.ts);
     }
-    Ok(())
+    let stays = |revision: &&Revision| {
+        let is_newest = newest.get(&(revision.table, revision.id)) == Some(&revision.ts);
+        revision.ts > through || (is_newest && revision.document.is_some())
+    };
+    let expected: Vec<_> = whole.iter().filter(stays).map(archive::name).collect();
+    let mut found: Vec<_> = stored.iter().map(archive::name).collect();
+    found.sort();
+    if let Some(missing) = expected.iter().find(|name| !found.contains(name)) {
+        return Err(format!(
+            "a version has gone that may still be read: {missing:?}"
+        ));
+    }
+    if let Some(extra) = found.iter().find(|name| !expected.contains(name)) {
+        return Err(format!(
+            "a version was superseded and is still there: {extra:?}"
+        ));
+    }
+    let log = Log::new(whole)?;
+    all_indexes(&log, archive, 1, storage).await
 }
 
 /// One commit in the log.
@@ -64,42 +98,55 @@ pub(crate) struct Log {
     pub commits: Vec<Commit>,
 }
 
-impl Log {
-    pub async fn read(storage: &dyn Persistence) -> Result<Self, String> {
-        let mut commits: Vec<Commit> = Vec::new();
-        let mut after = Timestamp::ZERO;
-        loop {
-            let page = storage
-                .read_log(after, 64)
-                .await
-                .map_err(|error| error.to_string())?;
-            for revision in page.revisions {
-                let document = match &revision.document {
-                    Some(stored) => Some(Arc::new(
-                        decode_document(stored).map_err(|error| error.to_string())?,
-                    )),
-                    None => None,
-                };
-                if revision.ts < after {
-                    return Err(format!(
-                        "{} comes after {} in the log",
-                        revision.ts.0, after.0
-                    ));
-                }
-                after = revision.ts;
-                match commits.last_mut() {
-                    Some(last) if last.ts == revision.ts => {
-                        last.revisions.push((revision, document));
-                    }
-                    _ => commits.push(Commit {
-                        ts: revision.ts,
-                        revisions: vec![(revision, document)],
-                        catalog: Arc::default(),
-                    }),
-                }
+/// All revisions that storage has, which must be in order.
+async fn read_log(storage: &dyn Persistence) -> Result<Vec<Revision>, String> {
+    let mut revisions: Vec<Revision> = Vec::new();
+    let mut after = Timestamp::ZERO;
+    loop {
+        let page = storage
+            .read_log(after, 64)
+            .await
+            .map_err(|error| error.to_string())?;
+        for revision in page.revisions {
+            if revision.ts < after {
+                return Err(format!(
+                    "{} comes after {} in the log",
+                    revision.ts.0, after.0
+                ));
             }
-            if page.exhausted {
-                break;
+            after = revision.ts;
+            revisions.push(revision);
+        }
+        if page.exhausted {
+            return Ok(revisions);
+        }
+    }
+}
+
+impl Log {
+    /// Reads what storage has, and adds what was deleted from it.
+    pub async fn read(storage: &dyn Persistence, archive: &Archive) -> Result<Self, String> {
+        Self::new(archive.complete(read_log(storage).await?)?)
+    }
+
+    fn new(revisions: Vec<Revision>) -> Result<Self, String> {
+        let mut commits: Vec<Commit> = Vec::new();
+        for revision in revisions {
+            let document = match &revision.document {
+                Some(stored) => Some(Arc::new(
+                    decode_document(stored).map_err(|error| error.to_string())?,
+                )),
+                None => None,
+            };
+            match commits.last_mut() {
+                Some(last) if last.ts == revision.ts => {
+                    last.revisions.push((revision, document));
+                }
+                _ => commits.push(Commit {
+                    ts: revision.ts,
+                    revisions: vec![(revision, document)],
+                    catalog: Arc::default(),
+                }),
             }
         }
         let mut log = Self { commits };
@@ -364,12 +411,24 @@ fn whole(model: &Model, written: &Written, commit: &Commit) -> Result<(), String
     Ok(())
 }
 
-/// Compares every index, as of one commit, with what its definition gives for the documents of that time.
-pub(crate) async fn indexes(
+/// Compares every index at the last commit, and at so many others that nothing was deleted of.
+pub(crate) async fn all_indexes(
     log: &Log,
-    position: usize,
+    archive: &Archive,
+    others: usize,
     storage: &dyn Persistence,
 ) -> Result<(), String> {
+    let bound = archive.bound();
+    let first = log.commits.partition_point(|commit| commit.ts < bound);
+    let last = log.commits.len() - 1;
+    for n in 0..=others {
+        indexes(log, first + (last - first) * n / others, storage).await?;
+    }
+    Ok(())
+}
+
+/// Compares every index, as of one commit, with what its definition gives for the documents of that time.
+async fn indexes(log: &Log, position: usize, storage: &dyn Persistence) -> Result<(), String> {
     let at = &log.commits[position];
     let mut documents = BTreeMap::new();
     for commit in &log.commits[..=position] {

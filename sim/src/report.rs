@@ -133,7 +133,7 @@ pub enum Fault {
     OpenFailed,
     /// The server found its storage failing when it started.
     StartFailed,
-    /// Recent writes were forgotten while a transaction read at an older snapshot.
+    /// Old versions were deleted while a transaction read at a snapshot that was not the newest.
     RetentionRace,
     /// A packet got lost.
     PacketLost,
@@ -258,6 +258,10 @@ pub struct Report {
     pub fleeting_index_reads: u64,
     /// Pushes that documents did not allow.
     pub pushes_refused: u64,
+    /// Transactions that read at an older snapshot while recent writes were forgotten.
+    pub trims_beside_readers: u64,
+    /// Versions of documents that were deleted.
+    pub versions_deleted: u64,
     /// Simulated time.
     pub simulated: Duration,
 }
@@ -310,6 +314,8 @@ impl Report {
         self.pages_followed += other.pages_followed;
         self.fleeting_index_reads += other.fleeting_index_reads;
         self.pushes_refused += other.pushes_refused;
+        self.trims_beside_readers += other.trims_beside_readers;
+        self.versions_deleted += other.versions_deleted;
         self.simulated += other.simulated;
     }
 
@@ -364,6 +370,8 @@ impl Report {
             ("pages followed", self.pages_followed),
             ("fleeting index reads", self.fleeting_index_reads),
             ("pushes refused", self.pushes_refused),
+            ("trims beside readers", self.trims_beside_readers),
+            ("versions deleted", self.versions_deleted),
         ];
         let zero = |(name, count): &(&str, u64)| (*count == 0).then(|| (*name).to_owned());
         zeros.extend(others.iter().filter_map(zero));
@@ -416,7 +424,8 @@ impl fmt::Display for Report {
         write!(
             f,
             "{} commits replayed; {} rows, {} absences and {} claims of subscriptions checked; {} subscriptions \
-             fired; of unknown writes {} were there and {} were not",
+             fired; of unknown writes {} were there and {} were not; {} versions deleted; {} transactions beside which \
+             recent writes were forgotten",
             self.commits,
             self.rows_checked,
             self.absences_checked,
@@ -424,6 +433,8 @@ impl fmt::Display for Report {
             self.invalidations,
             self.unknown_present,
             self.unknown_absent,
+            self.versions_deleted,
+            self.trims_beside_readers,
         )
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concave_core::driver::{CommitError, Database, Watcher};
+use concave_core::driver::{CommitError, Database, RECENT, RetentionLoop, Watcher};
 use concave_core::persistence::{OUTCOME_UNKNOWN, Persistence};
 use concave_core::runtime::Runtime;
 use concave_core::transaction::Snapshot;
@@ -12,10 +12,12 @@ use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::{FutureExt, StreamExt};
 
+use crate::archive::{Archive, Archiving, Readers};
 use crate::disk::Disk;
 use crate::executor::Node;
 use crate::history::{Claim, History, Outcome};
-use crate::report::{Fault, Operation, Report};
+use crate::report::{Operation, Report};
+use crate::settings::Retention;
 use crate::sqlite::{self, SqliteSimPersistence};
 use crate::storage::SimPersistence;
 use crate::workload::{Fixtures, Plan, Recorder, set_up};
@@ -24,6 +26,12 @@ use crate::workload::{Fixtures, Plan, Recorder, set_up};
 const WATCH: Duration = Duration::from_millis(40);
 /// How often a watcher asks.
 const WATCH_ROUNDS: usize = 4;
+/// One of so many attempts is slow, where old versions go.
+const SLOW: usize = 4;
+/// How often, and how many times, it is looked whether all old versions have gone.
+const LOOKS: (Duration, u32) = (Duration::from_millis(20), 1_000);
+/// Later than any timestamp of a world.
+pub(crate) const FAR_NS: i64 = 30 * 24 * 3_600 * 1_000_000_000;
 
 /// What a transaction that was not refused tells its client.
 #[derive(Clone, Debug)]
@@ -55,6 +63,9 @@ pub struct Server {
     disk: Disk,
     /// How it uses SQLite, if that is its storage.
     sqlite: Option<sqlite::Use>,
+    /// How soon old versions go, if they do.
+    retention: Option<Retention>,
+    archive: Archive,
     history: History,
     life: Arc<Mutex<Option<Life>>>,
     /// Lives that do not know yet that another one has begun.
@@ -66,6 +77,11 @@ struct Life {
     node: Node,
     db: Database,
     storage: Arc<dyn Persistence>,
+    readers: Readers,
+    /// How long slow transactions wait before each read.
+    pause: Duration,
+    /// Deletes old versions.
+    _retention: Option<Arc<RetentionLoop>>,
     /// What happened in this life.
     report: Arc<Mutex<Report>>,
 }
@@ -76,12 +92,15 @@ impl Server {
         supervisor: Node,
         disk: Disk,
         sqlite: Option<sqlite::Use>,
+        retention: Option<Retention>,
         history: History,
     ) -> Self {
         Self {
             machine: supervisor.sibling(0),
             disk,
             sqlite,
+            retention,
+            archive: Archive::default(),
             history,
             life: Arc::default(),
             older: Arc::default(),
@@ -93,19 +112,40 @@ impl Server {
     /// # Errors
     /// If storage fails; it may be tried again.
     pub async fn start(&self) -> Result<(), Error> {
+        self.start_with(self.retention).await
+    }
+
+    /// Like [`Self::start`], for a judge: nothing is deleted.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_still(&self) -> Result<(), Error> {
+        self.start_with(None).await
+    }
+
+    async fn start_with(&self, retention: Option<Retention>) -> Result<(), Error> {
         let node = self.machine.another_life();
+        let readers = Readers::default();
         let opened = async {
             let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;
-            let db = Database::open(Arc::new(node.clone()), storage.clone()).await?;
+            let storage = Archiving::new(storage, self.archive.clone(), readers.clone());
+            let storage: Arc<dyn Persistence> = Arc::new(storage);
+            let runtime = Arc::new(node.clone());
+            let recent = retention.map_or(RECENT, |retention| retention.recent);
+            let db = Database::open_with(runtime, storage.clone(), recent).await?;
             Ok((db, storage))
         };
         match opened.await {
             Ok((db, storage)) => {
                 node.trace(format!("server: open at {}", db.snapshot().ts.0));
+                let deleting = retention.map(|with| RetentionLoop::start(&db, with.window));
                 let older = lock(&self.life).replace(Life {
                     node,
                     db,
                     storage,
+                    readers,
+                    pause: retention.map_or(Duration::ZERO, |retention| retention.pause),
+                    _retention: deleting.map(Arc::new),
                     report: Arc::default(),
                 });
                 lock(&self.older).extend(older);
@@ -122,6 +162,21 @@ impl Server {
     pub fn storage(&self) -> Option<Arc<dyn Persistence>> {
         let life = lock(&self.life);
         life.as_ref().map(|life| life.storage.clone())
+    }
+
+    /// What was deleted.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Lets a database that nobody uses lose all old versions, and gives the timestamp up to which they have gone.
+    ///
+    /// # Errors
+    /// If they do not go.
+    pub async fn delete_all_old(&self) -> Result<Timestamp, String> {
+        self.machine.jump_clock(FAR_NS);
+        let life = lock(&self.life).clone().ok_or("the server is down")?;
+        delete_all_old(&life.db).await
     }
 
     /// The machine crashes: all lives end at this instant, and what was not synced may be lost.
@@ -234,6 +289,28 @@ impl Server {
     }
 }
 
+/// Lets a database that nobody uses, and whose clock is ahead, lose all old versions; the timestamp up to which they
+/// have gone.
+///
+/// # Errors
+/// If they do not go.
+pub(crate) async fn delete_all_old(db: &Database) -> Result<Timestamp, String> {
+    let newest = db.snapshot().ts;
+    let target = db.remembers_since().min(Timestamp(newest.0 - 1));
+    let deleting = RetentionLoop::start(db, Duration::ZERO);
+    for _ in 0..LOOKS.1 {
+        if deleting.status().done >= target {
+            return Ok(deleting.status().done);
+        }
+        db.runtime().sleep(LOOKS.0).await;
+    }
+    Err(format!(
+        "old versions up to {} do not go: {:?}",
+        target.0,
+        deleting.status()
+    ))
+}
+
 /// Opens the storage on a disk: in SQLite, if used as `sqlite` says, or a log.
 ///
 /// # Errors
@@ -265,6 +342,7 @@ impl Life {
         if let Some(ts) = past {
             assert_eq!(snapshot.ts, ts, "the snapshot is the one asked for");
         }
+        let _reading = self.readers.hold(snapshot.ts);
         let number = history.begin(operation, began, snapshot.ts, past.is_none());
         self.node.trace(format!(
             "#{number} {operation:?} begins at {}",
@@ -273,6 +351,10 @@ impl Life {
         let remembered = self.db.remembers_since();
         let tx = self.db.begin_at(snapshot.clone());
         let recorder = Recorder::new(self.db.clone(), tx, number);
+        let recorder = match number % SLOW {
+            0 => recorder.slowed_down(self.pause),
+            _ => recorder,
+        };
         let (recorder, result) = work(recorder).await;
         let Recorder {
             tx,
@@ -305,7 +387,7 @@ impl Life {
             "what is needed for a snapshot that is held was forgotten"
         );
         if self.db.remembers_since() > remembered {
-            lock(&self.report).strike(Fault::RetentionRace);
+            lock(&self.report).trims_beside_readers += 1;
         }
         let committed = self.db.commit(tx).await;
         self.node.trace(format!("#{number} {committed:?}"));

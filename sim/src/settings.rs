@@ -45,8 +45,34 @@ pub struct Settings {
     pub sessions: SessionSettings,
     /// How the server uses SQLite, if that is its storage.
     pub sqlite: Option<sqlite::Use>,
+    /// How soon old versions go, where [`Fault::RetentionRace`] may happen; see [`Self::retention`].
+    pub versions: Retention,
     /// What was changed of the drawn settings.
     pub restrictions: Vec<Restriction>,
+}
+
+/// How soon old versions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long they are kept.
+    pub window: Duration,
+    /// How far back snapshots of the past are given out.
+    pub recent: Duration,
+    /// How long some transactions wait before each of their reads.
+    pub pause: Duration,
+}
+
+impl Retention {
+    /// Draws one in which versions go soon, from numbers of its own.
+    fn draw(seed: u64) -> Self {
+        let rng = &mut Rng::with_seed(seed ^ 0x000d_e1e7_e000);
+        let mut millis = |most: u32| Duration::from_millis((1 << rng.u32(..most)) - 1);
+        Self {
+            window: millis(8),
+            recent: millis(9),
+            pause: millis(6),
+        }
+    }
 }
 
 /// What the clients of a world are.
@@ -159,6 +185,7 @@ impl Settings {
             kind: Kind::Transactions,
             sessions: SessionSettings::draw(rng),
             sqlite: None,
+            versions: Retention::draw(seed),
             restrictions: Vec::new(),
         };
         if rng.bool() {
@@ -234,6 +261,11 @@ impl Settings {
             .iter()
             .find(|(candidate, _)| *candidate == fault)
             .map_or(0.0, |(_, chance)| *chance)
+    }
+
+    /// How soon old versions go, if they do.
+    pub fn retention(&self) -> Option<Retention> {
+        (self.chance(Fault::RetentionRace) > 0.0).then_some(self.versions)
     }
 
     fn set_chance(&mut self, fault: Fault, chance: f64) {

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use concave_core::catalog::{Index, IndexState, Table, index_document};
 use concave_core::driver::Database;
@@ -281,6 +282,8 @@ pub struct Recorder {
     pub inserted: Vec<(String, DocumentId)>,
     /// Number of the attempt; every document it writes carries it.
     number: i64,
+    /// How long it waits before each read.
+    pause: Duration,
 }
 
 impl Recorder {
@@ -292,6 +295,19 @@ impl Recorder {
             steps: Vec::new(),
             inserted: Vec::new(),
             number: i64::try_from(attempt).expect("attempts are few"),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// Waits so long before each read.
+    pub fn slowed_down(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    async fn pause(&self) {
+        if !self.pause.is_zero() {
+            self.db.runtime().sleep(self.pause).await;
         }
     }
 
@@ -352,6 +368,7 @@ impl Recorder {
             end: Some(bound(keys.end)),
         };
         let mut scan = Scan::new(index.id, range, order, limit);
+        self.pause().await;
         let mut rows = Vec::new();
         while rows.len() < limit
             && let Some(row) = self.db.next_row(&mut self.tx, &mut scan).await?
@@ -369,6 +386,7 @@ impl Recorder {
     }
 
     async fn get(&mut self, table: &str, id: DocumentId) -> Result<Option<Row>> {
+        self.pause().await;
         let row = self.db.get(&mut self.tx, id).await?;
         self.steps.push(Step::Get {
             table: table.to_owned(),

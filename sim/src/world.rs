@@ -192,6 +192,7 @@ impl World {
                 supervisor.clone(),
                 disk.clone(),
                 settings.sqlite,
+                settings.retention(),
                 history.clone(),
             ),
             settings,
@@ -384,14 +385,22 @@ impl World {
     async fn judge(&self) -> Result<(), String> {
         self.stop(true);
         self.server
-            .start()
+            .start_still()
             .await
             .map_err(|error| format!("the database does not open again: {error}"))?;
         let storage = self.server.storage().ok_or("the server is down")?;
+        let archive = self.server.archive();
         let mut report = Report::default();
-        let verdict = oracle::check(&self.history.attempts(), &*storage, &mut report).await;
+        let attempts = self.history.attempts();
+        let verdict = oracle::check(&attempts, archive, &*storage, &mut report).await;
         self.count(|total| total.add(&report));
-        verdict
+        verdict?;
+        if self.settings.retention().is_some() {
+            let through = self.server.delete_all_old().await?;
+            oracle::check_kept(through, archive, &*storage).await?;
+        }
+        self.count(|total| total.add(&archive.report()));
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::concurrency::Mutex;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::persistence::{IndexRead, KeyRange, Order, Persistence, Revision, Superseded};
+use crate::planted::{Bug, planted};
 use crate::retention::{Indexes, Retention, dropped_index};
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
@@ -126,8 +127,11 @@ async fn round(
             retention.insert(Retention::new(window, done))
         }
     };
-    let oldest = db.remembers_since();
+    let mut oldest = db.remembers_since();
     let snapshot = db.snapshot();
+    if planted(Bug::ReadersCutOff) {
+        oldest = snapshot.ts;
+    }
     if !retention.advance(db.runtime().now(), oldest, snapshot.ts) {
         lock(status).done = retention.done();
         return Ok(());
@@ -139,7 +143,7 @@ async fn round(
         retention,
         |horizon, superseded, done| {
             assert!(
-                horizon <= db.remembers_since(),
+                horizon <= db.remembers_since() || planted(Bug::ReadersCutOff),
                 "nothing that may still be read is cut off"
             );
             let mut status = lock(status);
@@ -181,6 +185,10 @@ pub(super) async fn pass(
             .read_log(retention.done(), BATCH_REVISIONS)
             .await?;
         let (revisions, through) = retention.take(page);
+        let progress = through.0.to_be_bytes().to_vec();
+        if planted(Bug::DoneBeforeDeleted) {
+            persistence.set_global(PROGRESS, progress.clone()).await?;
+        }
         for batch in revisions.chunks(BATCH_REVISIONS) {
             let begun = runtime.monotonic();
             let mut superseded = Superseded::default();
@@ -208,7 +216,6 @@ pub(super) async fn pass(
                 rest(runtime, begun).await;
             }
         }
-        let progress = through.0.to_be_bytes().to_vec();
         persistence.set_global(PROGRESS, progress).await?;
         retention.finish(through);
         tell(horizon, &Superseded::default(), through);

@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::persistence::{
     IndexId, KeyVersion, LogPage, Revision, RevisionName, Superseded, TableId,
 };
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::value::{Object, decode_document};
 
@@ -94,7 +95,10 @@ impl Retention {
     pub fn take(&self, page: LogPage) -> (Vec<Revision>, Timestamp) {
         let mut revisions = page.revisions;
         let last = revisions.last().map(|last| last.ts);
-        let inside = revisions.partition_point(|revision| revision.ts <= self.horizon);
+        let mut inside = revisions.partition_point(|revision| revision.ts <= self.horizon);
+        if planted(Bug::OneVersionTooMany) {
+            inside = revisions.len().min(inside + 1);
+        }
         revisions.truncate(inside);
         let through = match last {
             Some(last) if !page.exhausted && last < self.horizon => last,
@@ -142,19 +146,23 @@ impl Indexes {
             table: new.table,
             id: new.id,
         };
-        if let (Some(prev_ts), Some(old)) = (new.prev_ts, old) {
+        let is_left = new.document.is_none() && planted(Bug::TombstoneGoesFirst);
+        if let (Some(prev_ts), Some(old), false) = (new.prev_ts, old, is_left) {
             assert!(prev_ts < new.ts, "what is replaced was there before");
             let document = new.document.as_deref().map(decode_document).transpose()?;
             superseded.revisions.push(name(prev_ts));
             for index in self.of_table.get(&new.table).into_iter().flatten() {
                 let key = index.key(old);
                 let ends = document.as_ref().is_none_or(|new| index.key(new) != key);
-                if ends {
+                if ends || planted(Bug::SameKeyGoes) {
                     superseded.keys.push(KeyVersion {
                         index: index.id,
                         key: key.clone(),
                         ts: new.ts,
                     });
+                }
+                if ends && planted(Bug::KeyBeginningStays) {
+                    continue;
                 }
                 superseded.keys.push(KeyVersion {
                     index: index.id,

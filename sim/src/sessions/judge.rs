@@ -20,8 +20,9 @@ use super::pages::Pages;
 use crate::app::faults::ENGINE_FAILED;
 use crate::app::twin::{State, Write, text, without_system_fields};
 use crate::app::{Function, value};
+use crate::archive::Archive;
 use crate::client::record::{Call, Outcome, Record, View, Watched};
-use crate::oracle::{Commit, Log, indexes};
+use crate::oracle::{Commit, Log, all_indexes};
 use crate::report::Report;
 
 /// Timestamps at which the indexes are compared, besides the last one.
@@ -34,10 +35,11 @@ const INDEX_CHECKS: usize = 2;
 pub async fn check(
     record: &Record,
     began: Timestamp,
+    archive: &Archive,
     storage: &dyn Persistence,
     report: &mut Report,
 ) -> Result<(), String> {
-    let log = Log::read(storage).await?;
+    let log = Log::read(storage, archive).await?;
     let mut views = record.views();
     // Those of one client stay in the order in which it saw them.
     views.sort_by_key(|view| view.ts);
@@ -66,11 +68,7 @@ pub async fn check(
         }
     }
     judge.all_accounted_for()?;
-    let last = log.commits.len() - 1;
-    for n in 0..=INDEX_CHECKS {
-        indexes(&log, last * n / INDEX_CHECKS, storage).await?;
-    }
-    Ok(())
+    all_indexes(&log, archive, INDEX_CHECKS, storage).await
 }
 
 struct Judge<'a> {

@@ -16,10 +16,12 @@ use serde_json::{Value as Json, json};
 
 use crate::app::faults::{EngineFaults, FaultyEngine};
 use crate::app::{deploy, engine};
+use crate::archive::{Archive, Archiving, Readers};
 use crate::disk::Disk;
 use crate::executor::Node;
 use crate::network::{Network, SERVER};
-use crate::server::open_storage;
+use crate::server::{FAR_NS, delete_all_old, open_storage};
+use crate::settings::Retention;
 use crate::sqlite;
 
 /// How long a server that is told to stop may take to.
@@ -32,6 +34,9 @@ pub struct Server {
     disk: Disk,
     /// How it uses SQLite, if that is its storage.
     sqlite: Option<sqlite::Use>,
+    /// How soon old versions go, if they do.
+    retention: Option<Retention>,
+    archive: Archive,
     network: Network,
     engine: NativeEngine,
     faults: EngineFaults,
@@ -63,6 +68,7 @@ impl Server {
         supervisor: Node,
         disk: Disk,
         sqlite: Option<sqlite::Use>,
+        retention: Option<Retention>,
         network: Network,
         faults: EngineFaults,
     ) -> Self {
@@ -70,6 +76,8 @@ impl Server {
             supervisor,
             disk,
             sqlite,
+            retention,
+            archive: Archive::default(),
             network,
             engine: engine(),
             faults,
@@ -83,6 +91,18 @@ impl Server {
     /// # Errors
     /// If storage fails; it may be tried again.
     pub async fn start(&self) -> Result<(), Error> {
+        self.start_with(self.retention).await
+    }
+
+    /// Like [`Self::start`], for a judge: nothing is deleted.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_still(&self) -> Result<(), Error> {
+        self.start_with(None).await
+    }
+
+    async fn start_with(&self, retention: Option<Retention>) -> Result<(), Error> {
         let ahead = *lock(&self.clock_ahead_ns);
         let node = self.supervisor.sibling(ahead);
         let engine = FaultyEngine::new(self.engine.clone(), node.clone(), self.faults.clone());
@@ -92,10 +112,13 @@ impl Server {
             cloud_url: "http://localhost:3210".to_owned(),
             site_url: "http://localhost:3211".to_owned(),
             redact: false,
-            retention: None,
+            retention: retention.map(|retention| retention.window),
         };
         let opened = async {
             let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;
+            // Who reads at which snapshot is known to the server alone.
+            let storage = Archiving::new(storage, self.archive.clone(), Readers::default());
+            let storage: Arc<dyn Persistence> = Arc::new(storage);
             let (runtime, engine) = (Arc::new(node.clone()), Arc::new(engine));
             let http = Arc::new(NoNetwork);
             let backend = Backend::open(runtime, storage.clone(), engine, http, config).await?;
@@ -129,6 +152,20 @@ impl Server {
     pub fn storage(&self) -> Option<Arc<dyn Persistence>> {
         let life = lock(&self.life);
         life.as_ref().map(|life| life.storage.clone())
+    }
+
+    /// What was deleted.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Lets a database that nobody uses lose all old versions, and gives the timestamp up to which they have gone.
+    ///
+    /// # Errors
+    /// If they do not go.
+    pub async fn delete_all_old(&self) -> Result<Timestamp, String> {
+        self.jump_clock(FAR_NS);
+        delete_all_old(self.backend().database()).await
     }
 
     /// Ends the present life at this instant.

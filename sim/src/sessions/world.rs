@@ -19,6 +19,7 @@ use crate::client::{Client, Handle};
 use crate::disk::Disk;
 use crate::executor::Node;
 use crate::network::{Machine, Network, SERVER};
+use crate::oracle;
 use crate::report::{Fault, Report};
 use crate::settings::Settings;
 
@@ -70,6 +71,7 @@ impl World {
                 supervisor.clone(),
                 disk.clone(),
                 settings.sqlite,
+                settings.retention(),
                 network.clone(),
                 engine_faults.clone(),
             ),
@@ -379,13 +381,20 @@ impl World {
     /// Starts once more from the disk and compares what is there with what was seen.
     async fn judge(&self, began: Timestamp) -> Result<(), String> {
         self.server.crash();
-        let started = self.server.start().await;
+        let started = self.server.start_still().await;
         started.map_err(|error| format!("the deployment does not open again: {error}"))?;
         let storage = self.server.storage().ok_or("the server is down")?;
+        let archive = self.server.archive();
         let mut report = Report::default();
-        let verdict = judge::check(&self.record, began, &*storage, &mut report).await;
+        let verdict = judge::check(&self.record, began, archive, &*storage, &mut report).await;
         self.count(|total| total.add(&report));
-        verdict
+        verdict?;
+        if self.settings.retention().is_some() {
+            let through = self.server.delete_all_old().await?;
+            oracle::check_kept(through, archive, &*storage).await?;
+        }
+        self.count(|total| total.add(&archive.report()));
+        Ok(())
     }
 }
 
