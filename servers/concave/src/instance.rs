@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use concave_core::driver::BackendConfig;
+use concave_core::retention::WINDOW;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -80,7 +81,7 @@ impl Instance {
             cloud_url,
             site_url,
             redact,
-            retention: None,
+            retention: Some(WINDOW),
         }
     }
 
