@@ -111,8 +111,7 @@ impl Functions {
             kind: FunctionKind::Action,
             depth: context.depth,
             args: format!("[{}]", Value::Object(args).to_json_string()),
-            // The database's clock, as in mutations: `ScheduledTime::due` takes times to be counted from that one.
-            now: self.now(),
+            now: runtime.now(),
             seed: runtime.entropy(),
             limits: function::limits(FunctionKind::Action),
         };

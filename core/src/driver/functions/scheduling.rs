@@ -57,7 +57,8 @@ impl Functions {
         let mut attempts = Attempts::new();
         loop {
             let mut tx = self.shared.database.begin();
-            let now = self.now();
+            // The clock that the action sees, and counts its delays from: unlike a transaction's, it may be behind commits.
+            let now = self.shared.database.runtime().now();
             let request = Request::parse(args, now)?;
             let deployment = self.deployment(&mut tx).await?;
             let id = self
