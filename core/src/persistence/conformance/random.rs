@@ -1,10 +1,11 @@
-//! Random histories: documents come, change and go, an index is added midway, and everything is compared with the
-//! model all along.
+//! Random histories: documents come, change and go, an index is added midway, what is superseded is deleted, and
+//! everything is compared with the model all along.
 
 use std::collections::BTreeMap;
 
 use super::{
-    BackfillEntry, IndexId, IndexUpdate, KeyRange, Order, Revision, Subject, TableId, Timestamp, id,
+    BackfillEntry, IndexId, IndexUpdate, KeyRange, KeyVersion, Order, Revision, RevisionName,
+    Subject, Superseded, TableId, Timestamp, id,
 };
 use crate::value::InternalId;
 
@@ -63,6 +64,10 @@ struct History {
     indexes: Vec<IndexId>,
     /// What remains to be backfilled, once [`LATE`] exists.
     backlog: Vec<BackfillEntry>,
+    /// What nobody reads who reads at that timestamp or later, in order.
+    superseded: Vec<(Timestamp, Superseded)>,
+    /// Revisions that were deleted.
+    deleted: usize,
 }
 
 /// Plays one history and compares it with the model, on the way and at the end.
@@ -73,6 +78,8 @@ pub(super) async fn history(subject: Subject, seed: u64) {
         live: BTreeMap::new(),
         indexes: vec![IndexId(1), IndexId(2)],
         backlog: Vec::new(),
+        superseded: Vec::new(),
+        deleted: 0,
     };
     for step in 0..STEPS {
         if step == STEPS / 3 {
@@ -86,6 +93,7 @@ pub(super) async fn history(subject: Subject, seed: u64) {
     while !history.backlog.is_empty() {
         history.write().await;
     }
+    assert!(history.deleted > 0, "history {seed} deletes nothing");
     for index in [IndexId(1), IndexId(2), LATE] {
         history.subject.check_index(index, &[3, 1_000]).await;
     }
@@ -109,8 +117,34 @@ impl History {
         }
     }
 
-    /// Writes a batch; beside it, backfills some of what is to be backfilled.
+    /// Some of what is superseded, oldest first; nothing of the newest commit, or that is still to be backfilled.
+    fn superseded(&mut self) -> Superseded {
+        let newest = self.subject.model.max_ts();
+        let may_go = |(ts, superseded): &(Timestamp, Superseded)| {
+            let is_needed = |name: &RevisionName| {
+                let mut entries = self.backlog.iter();
+                entries.any(|entry| {
+                    (entry.ts, entry.table, entry.id) == (name.ts, name.table, name.id)
+                })
+            };
+            *ts < newest && !superseded.revisions.iter().any(is_needed)
+        };
+        let count = self.superseded.iter().take_while(|old| may_go(old)).count();
+        let count = self.rng.below(count as u64 + 1) as usize;
+        let mut all = Superseded::default();
+        for (_, superseded) in self.superseded.drain(..count) {
+            all.revisions.extend(superseded.revisions);
+            all.keys.extend(superseded.keys);
+        }
+        all
+    }
+
+    /// Writes a batch; beside it, backfills some of what is to be backfilled, and deletes some of what is superseded.
     async fn write(&mut self) {
+        let deleted = match self.rng.chance(30) {
+            true => self.superseded(),
+            false => Superseded::default(),
+        };
         let mut ts = self.subject.model.max_ts();
         if ts == Timestamp::ZERO {
             ts = Timestamp(1_700_000_000_000_000_000);
@@ -141,14 +175,18 @@ impl History {
             // Some entries come twice.
             self.backlog.extend(entries.first().cloned());
         }
+        self.deleted += deleted.revisions.len();
+        self.subject.model.delete(&deleted);
         self.subject.model.write(&batch);
         self.subject.model.backfill(&entries);
-        let (write, backfill) = futures_util::join!(
+        let (write, backfill, delete) = futures_util::join!(
             self.subject.storage.write(batch),
-            self.subject.storage.backfill(entries)
+            self.subject.storage.backfill(entries),
+            self.subject.storage.delete(deleted)
         );
         write.expect("write");
         backfill.expect("backfill");
+        delete.expect("delete");
         self.subject.check_max_ts().await;
     }
 
@@ -158,6 +196,8 @@ impl History {
         let delete = old.is_some() && self.rng.chance(30);
         let mut index_updates = Vec::new();
         let mut keys = BTreeMap::new();
+        let mut superseded = Superseded::default();
+        let name = |ts| RevisionName { ts, table, id };
         for index in [IndexId(1), IndexId(2), LATE] {
             let old_key = old.as_ref().map(|old| old.keys[&index].clone());
             let key = match &old_key {
@@ -165,6 +205,16 @@ impl History {
                 Some(key) if self.rng.chance(50) => key.clone(),
                 _ => [self.rng.bytes(3), vec![table.0 as u8], id.0.to_vec()].concat(),
             };
+            if let Some(old) = &old {
+                let mut times = vec![old.ts];
+                times.extend((delete || old.keys[&index] != key).then_some(ts));
+                // Whether or not the index has them.
+                superseded.keys.extend(times.iter().map(|ts| KeyVersion {
+                    index,
+                    key: old.keys[&index].clone(),
+                    ts: *ts,
+                }));
+            }
             if self.indexes.contains(&index) {
                 if let Some(old_key) = old_key.filter(|old_key| delete || *old_key != key) {
                     index_updates.push(IndexUpdate {
@@ -182,6 +232,11 @@ impl History {
                 }
             }
             keys.insert(index, key);
+        }
+        if let Some(old) = &old {
+            superseded.revisions.push(name(old.ts));
+            superseded.revisions.extend(delete.then(|| name(ts)));
+            self.superseded.push((ts, superseded));
         }
         if !delete {
             self.live.insert((table, id), Live { ts, keys });
