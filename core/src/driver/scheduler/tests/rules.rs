@@ -80,12 +80,13 @@ fn a_job_that_throws_has_failed_and_leaves_nothing_else() {
     assert_eq!(process.finished(&id)["state"], state);
     assert_eq!(process.notes(), [""; 0]);
     assert_eq!(process.count(JOBS), 1, "its own job was not scheduled");
-    let log = block_on(process.backend.stream_function_logs(0.0, false)).unwrap();
-    let entries = log["entries"].as_array().unwrap();
-    let entry = entries
-        .iter()
-        .find(|entry| entry["identifier"] == "jobs:throws")
-        .unwrap();
+    let entry = until("its run is in the log", || {
+        let log = block_on(process.backend.stream_function_logs(0.0, false)).unwrap();
+        let mut entries = log["entries"].as_array().unwrap().iter();
+        entries
+            .find(|entry| entry["identifier"] == "jobs:throws")
+            .cloned()
+    });
     assert_eq!(entry["caller"], "Scheduler");
     assert!(entry["error"].as_str().unwrap().contains("on purpose"));
 }
@@ -194,13 +195,12 @@ fn many_jobs_run_a_few_at_once_in_order_each_once() {
             .iter()
             .map(|note| note.parse().unwrap())
             .collect();
-        // Those that run at once may overtake each other, the others may not.
-        for (place, note) in notes.iter().enumerate() {
-            assert!(
-                place.abs_diff(*note as usize) < 40,
-                "{note} ran at place {place}"
-            );
-        }
+        // Of those that run at once each may be held up for any time; the others go in order.
+        let far = notes
+            .iter()
+            .enumerate()
+            .filter(|(place, note)| place.abs_diff(**note as usize) >= 16);
+        assert!(far.count() < 8, "{notes:?}");
         notes.sort_unstable();
         assert_eq!(notes, (0..150).collect::<Vec<_>>());
     }
