@@ -100,6 +100,12 @@ impl WriteLog {
         self.commits.back().map(|(ts, _)| *ts)
     }
 
+    /// Whether the commit of that timestamp is held.
+    pub fn holds(&self, ts: Timestamp) -> bool {
+        let place = self.commits.binary_search_by_key(&ts, |(ts, _)| *ts);
+        place.is_ok()
+    }
+
     /// Whether no commit is held.
     pub fn is_empty(&self) -> bool {
         self.commits.is_empty()

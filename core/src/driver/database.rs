@@ -56,6 +56,8 @@ struct State {
     subscriptions: Subscriptions,
     /// Reads at older timestamps are served this far back.
     recent: Duration,
+    /// Those whose transactions conflict with a commit that is on its way. Dropped whenever some commits are settled.
+    unsettled: Vec<oneshot::Sender<()>>,
     /// Held until the database is shut down.
     running: Option<oneshot::Sender<()>>,
 }
@@ -128,6 +130,7 @@ impl Database {
             pins: BTreeMap::new(),
             subscriptions: Subscriptions::default(),
             recent,
+            unsettled: Vec::new(),
             running: Some(running),
         };
         let inner = Arc::new(Inner {
@@ -288,7 +291,8 @@ impl Database {
     /// snapshot, which is the timestamp returned.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] if it must run again; nothing was written then.
+    /// [`CommitError::Conflict`] if it must run again; nothing was written then. It is told once the other commit can
+    /// be seen or has failed: before that, running again would end in the same conflict.
     pub async fn commit(&self, tx: Transaction) -> Result<Timestamp, CommitError> {
         let snapshot = tx.snapshot().clone();
         let request = match tx.finish() {
@@ -296,7 +300,7 @@ impl Database {
             Finished::Writes(request) => request,
         };
         let (ticket, answer) = oneshot::channel();
-        let idle = {
+        let accepted = {
             let mut state = self.inner.lock();
             let now = self.inner.runtime.now();
             let accepted = state.committer.submit(now, request, ticket);
@@ -304,15 +308,22 @@ impl Database {
                 let _ = self.commits.clone().try_send(());
                 return Ok(*ts);
             }
-            if let Err((_, rejection)) = accepted {
-                if planted(Bug::ConflictToldAsSuccess) {
-                    return Ok(snapshot.ts.next());
-                }
-                return Err(state.explain(rejection));
+            if accepted.is_err() && planted(Bug::ConflictToldAsSuccess) {
+                return Ok(snapshot.ts.next());
             }
-            !state.committer.has_batch_in_flight()
+            let idle = !state.committer.has_batch_in_flight();
+            accepted.map(|_| idle).map_err(|(_, rejection)| rejection)
         };
         drop(snapshot);
+        let idle = match accepted {
+            Ok(idle) => idle,
+            Err(rejection) => {
+                if let Rejection::Conflict(conflict) = &rejection {
+                    self.inner.settled(conflict.with).await;
+                }
+                return Err(self.inner.lock().explain(rejection));
+            }
+        };
         if idle {
             // Otherwise the loop looks again when that batch is settled. So it does if the channel is full.
             let _ = self.commits.clone().try_send(());
@@ -362,7 +373,8 @@ impl Database {
                 "ShuttingDown",
                 "The server is shutting down. Try again on the next one.",
             ));
-            (tickets, state.running.take())
+            let unsettled = std::mem::take(&mut state.unsettled);
+            (tickets, unsettled, state.running.take())
         };
         drop(dropped);
     }
@@ -387,11 +399,32 @@ impl Inner {
     async fn read_index(&self, read: IndexRead) -> Result<IndexPage> {
         let page = self.persistence.read_index(read).await;
         if let Err(error @ PersistenceError::LeaseLost(_)) = &page {
-            let waiting = self.lock().committer.halt(error.clone().into());
+            let waiting = {
+                let mut state = self.lock();
+                let tickets = state.committer.halt(error.clone().into());
+                (tickets, std::mem::take(&mut state.unsettled))
+            };
             drop(waiting);
             self.stop_if_taken_over();
         }
         Ok(page?)
+    }
+
+    /// Waits until the commit of that timestamp can be seen, or has failed.
+    async fn settled(&self, ts: Timestamp) {
+        loop {
+            let wait = {
+                let mut state = self.lock();
+                if ts <= state.snapshot.ts || !state.committer.log().holds(ts) {
+                    return;
+                }
+                let (sender, receiver) = oneshot::channel();
+                state.unsettled.push(sender);
+                receiver
+            };
+            // The sender is dropped, never used.
+            let _ = wait.await;
+        }
     }
 
     /// Once another server has the database, what this one shows is history: it ends its sessions, so that their
@@ -453,6 +486,8 @@ impl Inner {
                 }
                 BatchOutcome::ReadBack { .. } => unreachable!("the loop above settled it"),
             }
+            let settled = std::mem::take(&mut self.lock().unsettled);
+            drop(settled);
         }
     }
 

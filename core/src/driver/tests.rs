@@ -1,12 +1,20 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use futures_channel::oneshot;
 use futures_executor::block_on;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use super::testing::ThreadRuntime;
 use super::*;
 use crate::key;
 use crate::persistence::memory::MemoryPersistence;
-use crate::persistence::{KeyRange, Order, Persistence};
+use crate::persistence::{
+    BackfillEntry, IndexId, IndexPage, IndexRead, KeyRange, LogPage, Order, Persistence,
+    PersistenceError, Revision, Superseded,
+};
+use crate::timestamp::Timestamp;
 use crate::transaction::{Scan, Transaction};
 use crate::value::{DocumentId, Object, Value};
 
@@ -191,5 +199,146 @@ fn a_snapshot_of_the_past_has_the_catalog_of_its_time() {
         let mut tx = db.begin_at(db.snapshot_at(past).await.unwrap());
         assert!(tx.table("old").is_some());
         assert!(tx.table("new").is_none());
+    });
+}
+
+/// Storage whose writes end when they are let go.
+#[derive(Default)]
+struct Gate {
+    storage: MemoryPersistence,
+    is_shut: AtomicBool,
+    held: Mutex<Vec<oneshot::Sender<()>>>,
+}
+
+impl Gate {
+    /// The next write that is held, which may begin a moment later, on the commit loop's thread. Dropped, it goes on.
+    fn next(&self) -> oneshot::Sender<()> {
+        loop {
+            if let Some(held) = self.held.lock().unwrap().pop() {
+                return held;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Persistence for Gate {
+    fn write(&self, revisions: Vec<Revision>) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        let write = self.storage.write(revisions);
+        if !self.is_shut.load(Ordering::SeqCst) {
+            return write;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.held.lock().unwrap().push(sender);
+        async move {
+            let _ = receiver.await;
+            write.await
+        }
+        .boxed()
+    }
+
+    fn backfill(
+        &self,
+        entries: Vec<BackfillEntry>,
+    ) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.storage.backfill(entries)
+    }
+
+    fn read_index(
+        &self,
+        read: IndexRead,
+    ) -> BoxFuture<'static, Result<IndexPage, PersistenceError>> {
+        self.storage.read_index(read)
+    }
+
+    fn read_log(
+        &self,
+        after: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<LogPage, PersistenceError>> {
+        self.storage.read_log(after, limit)
+    }
+
+    fn max_ts(&self) -> BoxFuture<'static, Result<Timestamp, PersistenceError>> {
+        self.storage.max_ts()
+    }
+
+    fn delete(&self, superseded: Superseded) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.storage.delete(superseded)
+    }
+
+    fn delete_index(
+        &self,
+        index: IndexId,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<bool, PersistenceError>> {
+        self.storage.delete_index(index, limit)
+    }
+
+    fn get_global(
+        &self,
+        name: &'static str,
+    ) -> BoxFuture<'static, Result<Option<Vec<u8>>, PersistenceError>> {
+        self.storage.get_global(name)
+    }
+
+    fn set_global(
+        &self,
+        name: &'static str,
+        value: Vec<u8>,
+    ) -> BoxFuture<'static, Result<(), PersistenceError>> {
+        self.storage.set_global(name, value)
+    }
+}
+
+/// Whoever runs again at once on being told of a conflict does so once: while the other commit is on its way to a slow
+/// disk, no attempt could succeed.
+#[test]
+fn a_conflict_is_told_when_running_again_is_of_use() {
+    block_on(async {
+        let gate = Arc::new(Gate::default());
+        let db = Database::open(ThreadRuntime::handle(), gate.clone());
+        let db = db.await.unwrap();
+        let mut tx = db.begin();
+        insert(&mut tx, "things", 0);
+        db.commit(tx).await.unwrap();
+
+        gate.is_shut.store(true, Ordering::SeqCst);
+        let (mut first, mut second) = (db.begin(), db.begin());
+        for tx in [&mut first, &mut second] {
+            let n = list(&db, tx, "things").await.len();
+            insert(tx, "things", n as i64);
+        }
+        let mut first = Box::pin(db.commit(first));
+        let mut second = Box::pin(db.commit(second));
+        assert!((&mut first).now_or_never().is_none());
+        assert!((&mut second).now_or_never().is_none(), "it is too early");
+        let held = gate.next();
+        gate.is_shut.store(false, Ordering::SeqCst);
+        drop(held);
+        first.await.unwrap();
+        assert!(matches!(second.await, Err(CommitError::Conflict { .. })));
+        let mut again = db.begin();
+        assert_eq!(list(&db, &mut again, "things").await, [0, 1]);
+        insert(&mut again, "things", 2);
+        db.commit(again).await.unwrap();
+
+        // Also while shutting down: a write under way is waited for.
+        gate.is_shut.store(true, Ordering::SeqCst);
+        let mut commits = Vec::new();
+        for _ in 0..2 {
+            let mut tx = db.begin();
+            insert(&mut tx, &format!("t{}", commits.len()), 0);
+            commits.push(Box::pin(db.commit(tx)));
+        }
+        for commit in &mut commits {
+            assert!(commit.as_mut().now_or_never().is_none());
+        }
+        let held = gate.next();
+        db.shut_down().await;
+        drop(held);
+        let second = commits.pop().unwrap();
+        commits.pop().unwrap().await.unwrap();
+        assert!(matches!(second.await, Err(CommitError::Conflict { .. })));
     });
 }
