@@ -266,8 +266,12 @@ fn path(field: &str) -> FieldPath {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::value::decode_document;
+    use crate::catalog::{SchemaState, schema_document};
+    use crate::schema::SchemaDefinition;
+    use crate::value::{TableNumber, decode_document};
 
     fn apply(catalog: &mut Catalog, revisions: &[Revision]) {
         for revision in revisions {
@@ -319,6 +323,46 @@ mod tests {
             assert_eq!(catalog.table("users").is_some(), known >= 2);
             let again = bootstrap_revisions(&catalog, ts.next().next()).unwrap();
             assert!(again.is_empty(), "nothing is missing any more");
+        }
+    }
+
+    #[test]
+    fn documents_that_contradict_each_other_are_refused() {
+        let mut catalog = Catalog::default();
+        let ts = Timestamp(1_000_000);
+        let revisions = bootstrap_revisions(&catalog, ts).unwrap();
+        apply(&mut catalog, &revisions);
+        let (id, number) = catalog.next_user_table();
+        let next = TableId(id.0 + 1);
+        let next_number = TableNumber::new(number.get() + 1).unwrap();
+        let schemas = catalog.table("_schemas").unwrap().id;
+        let schema = |id: &str| {
+            let empty = SchemaDefinition::from_json(&json!({"tables": []})).unwrap();
+            let mut document = schema_document(&SchemaState::Active, &empty);
+            document.insert_unchecked("_id", id);
+            document
+        };
+        let (a, b) = (schema("a"), schema("b"));
+        for (table, first, second, text) in [
+            (
+                well_known::TABLES,
+                table_document(id, number, "users"),
+                table_document(next, next_number, "users"),
+                "two tables have one name",
+            ),
+            (
+                well_known::TABLES,
+                table_document(id, number, "users"),
+                table_document(next, number, "others"),
+                "two tables have one number",
+            ),
+            (schemas, a, b, "two schemas are in one state"),
+        ] {
+            let mut catalog = catalog.clone();
+            let mut apply = |new: Object| catalog.apply(table, None, Some(&Arc::new(new)));
+            apply(first).unwrap();
+            let error = apply(second).unwrap_err();
+            assert!(error.message.contains(text), "{error}");
         }
     }
 }

@@ -97,6 +97,29 @@ fn the_next_batch_fills_while_one_is_in_flight() {
 }
 
 #[test]
+fn no_more_wait_for_the_disk_than_there_is_room_for() {
+    let mut committer = Committer::new(Timestamp(10));
+    let submit = |committer: &mut Committer<u32>, ticket| {
+        committer.submit(Timestamp(20), request(10, &[], &[1]), ticket)
+    };
+    let room = u32::try_from(PENDING_COMMITS_MAX).unwrap();
+    for ticket in 0..room {
+        submit(&mut committer, ticket).unwrap();
+    }
+    let refused = submit(&mut committer, room).unwrap_err();
+    assert_eq!(refused, (room, Rejection::Overloaded));
+    let batch = committer.next_batch().unwrap();
+    assert_eq!(batch.len(), PENDING_COMMITS_MAX);
+    let last = submit(&mut committer, room).unwrap();
+    committer.batch_persisted(Ok(()));
+    assert_eq!(committer.next_batch().unwrap().len(), 1);
+    assert_eq!(
+        published(committer.batch_persisted(Ok(()))),
+        [(last.0, room)]
+    );
+}
+
+#[test]
 fn an_unknown_outcome_is_settled_by_reading_back() {
     for (newest, survives) in [(11, true), (10, false)] {
         let mut committer = Committer::new(Timestamp(10));

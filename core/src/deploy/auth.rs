@@ -104,4 +104,12 @@ mod tests {
             assert_eq!(error.code, "AuthConfigNotMatchingSchemaError");
         }
     }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_told_apart() {
+        let code = |text: &str| auth_failure(&Failure::new(text)).code;
+        let unset = "Environment variable ISSUER is used in auth config but its value was not set";
+        assert_eq!(code(unset), "AuthConfigMissingEnvironmentVariable");
+        assert_eq!(code("Uncaught Error: no"), "InvalidAuthConfig");
+    }
 }

@@ -139,7 +139,13 @@ mod tests {
     fn indexes_that_cannot_be_queried_are_refused() {
         let json = json!({"tables": [{"tableName": "notes", "indexes": [],
             "searchIndexes": [{"indexDescriptor": "find", "searchField": "title", "filterFields": []}]}]});
-        let error = check_supported(&SchemaDefinition::from_json(&json).unwrap()).unwrap_err();
+        let schema = SchemaDefinition::from_json(&json).unwrap();
+        let error = check_supported(&schema).unwrap_err();
         assert!(error.message.contains("`notes.find`"), "{error}");
+        let definition = &schema.indexes()[&IndexName {
+            table: "notes".to_owned(),
+            index: "find".to_owned(),
+        }];
+        assert_eq!(key_fields(definition), None);
     }
 }

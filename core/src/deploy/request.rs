@@ -236,8 +236,27 @@ mod tests {
         components["componentDefinitions"] = json!([{"definitionPath": "rateCounter"}]);
         let a = module("a.js", "isolate");
         let unchanged = json!([{"path": "a.js", "environment": "isolate", "sha256": "ab"}]);
+        let twice = [unchanged[0].clone(), unchanged[0].clone()];
+        let mut large = a.clone();
+        large["sourceMap"] = "x".repeat(MODULE_BYTES_MAX).into();
+        let many: Vec<_> = (0..=MODULES_MAX)
+            .map(|n| json!({"path": format!("m{n}.js"), "environment": "isolate", "sha256": "ab"}))
+            .collect();
         for (body, code) in [
             (json!({}), "InvalidConfig"),
+            (
+                body(json!({"unchangedModuleHashes": twice})),
+                "InvalidModules",
+            ),
+            (
+                body(json!({"unchangedModuleHashes": many})),
+                "InvalidModules",
+            ),
+            (body(json!({"changedModules": [large]})), "InvalidModules"),
+            (
+                body(json!({"changedModules": [module("ä.js", "isolate")]})),
+                "InvalidModules",
+            ),
             (components, "InvalidDefinition"),
             (
                 body(json!({"dependencies": ["rateCounter"]})),
@@ -269,8 +288,10 @@ mod tests {
                 "InvalidModules",
             ),
         ] {
-            let error = PushRequest::parse(body.clone()).expect_err(&body.to_string());
-            assert_eq!(error.code, code, "{body}");
+            let error = PushRequest::parse(body.clone()).expect_err("it is refused");
+            assert_eq!(error.code, code, "{:.1000}", body.to_string());
         }
+        let most = PushRequest::parse(body(json!({"unchangedModuleHashes": many[1..]})));
+        assert_eq!(most.unwrap().unchanged.len(), MODULES_MAX);
     }
 }

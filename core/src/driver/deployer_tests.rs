@@ -46,13 +46,19 @@ impl FunctionEngine for JsonEngine {
 
 fn evaluate(program: &Program, evaluation: Evaluation) -> Result<Json, Failure> {
     let read = |path: &str| -> Result<Json, Failure> {
-        let json: Json = serde_json::from_str(&program.modules[path].source)
+        let mut json: Json = serde_json::from_str(&program.modules[path].source)
             .map_err(|error| Failure::new(format!("Failed to analyze {path}: Uncaught {error}")))?;
         match json["needs"].as_str() {
             Some(name) if !program.environment_variables.contains_key(name) => Err(Failure::new(
                 format!("Environment variable {name} is used in auth config but is not set"),
             )),
-            _ => Ok(json),
+            _ => {
+                if let Some(name) = json["domainFrom"].as_str() {
+                    let domain = &program.environment_variables[name];
+                    json = json!({"providers": [{"domain": domain, "applicationID": "a"}]});
+                }
+                Ok(json)
+            }
         }
     };
     match evaluation {
@@ -80,6 +86,7 @@ struct World {
     persistence: Arc<MemoryPersistence>,
     db: Database,
     deployer: Deployer,
+    log: Arc<FunctionLog>,
     deployments: Mutex<Deployments>,
 }
 
@@ -89,8 +96,9 @@ impl World {
         let db = block_on(Database::open(ThreadRuntime::handle(), storage)).unwrap();
         let log = Arc::new(FunctionLog::new(db.runtime().clone()));
         let env = BTreeMap::from([("CONVEX_SITE_URL".to_owned(), "http://site".to_owned())]);
-        let deployer = Deployer::open(db.clone(), Arc::new(JsonEngine), env, log);
+        let deployer = Deployer::open(db.clone(), Arc::new(JsonEngine), env, log.clone());
         Self {
+            log,
             persistence,
             db,
             deployer,
@@ -556,6 +564,48 @@ fn auth_configuration_follows_the_environment() {
     world.set_env("OTHER", None).unwrap();
 }
 
+/// What is live follows a variable that is changed after the push.
+#[test]
+fn auth_configuration_is_evaluated_again_when_a_variable_changes() {
+    let world = World::new();
+    let config = json!({"domainFrom": "ISSUER"});
+    world.set_env("ISSUER", Some("a")).unwrap();
+    world.push(json!({"changedModules": [module("auth.config.js", config)]}));
+    let domain = || world.deployment().auth[0]["domain"].clone();
+    assert_eq!(domain(), "a");
+    world.set_env("ISSUER", Some("b")).unwrap();
+    assert_eq!(domain(), "b");
+    let before = world.deployment().id.clone();
+    world.set_env("ISSUER", Some("b")).unwrap();
+    world.set_env("OTHER", Some("x")).unwrap();
+    assert_eq!((domain(), &world.deployment().id), (json!("b"), &before));
+}
+
+#[test]
+fn what_is_deployed_and_not_run_is_warned_of() {
+    let world = World::new();
+    let crons = json!({"cronSpecs": [
+        {"identifier": "tidy", "spec": {"name": "jobs:tidy"}}, {"identifier": "more", "spec": {"name": "jobs:tidy"}}]});
+    let mut jobs = functions(&[]);
+    jobs["functions"] = json!([{"name": "tidy", "udfType": "Mutation", "visibility": {"kind": "internal"},
+        "args": "{\"type\":\"any\"}", "returns": null}]);
+    let routes = json!({"httpRoutes": [{"route": {"path": "/hook", "method": "POST"}}]});
+    let changed = json!([
+        module("jobs.js", jobs),
+        module("crons.js", crons),
+        module("http.js", routes)
+    ]);
+    world.push(json!({"changedModules": changed}));
+    let log = block_on(world.log.read(0.0, false));
+    let lines = log["entries"].as_array().unwrap().iter();
+    let lines: Vec<_> = lines
+        .map(|entry| entry["logLines"][0].as_str().unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("2 cron jobs"), "{lines:?}");
+    assert!(lines[1].contains("1 HTTP routes"), "{lines:?}");
+}
+
 #[test]
 fn code_that_cannot_be_served_is_refused() {
     let world = World::new();
@@ -742,6 +792,22 @@ fn a_push_is_summarised_before_it_is_made() {
     assert_eq!(same["indexes"][0]["change"], "identical");
     let gone = evaluate(json!({}));
     assert_eq!(gone["indexes"][0]["change"], "dropped");
+    let mut unchecked = json!({"tables": [
+        {"tableName": "tasks", "indexes": [], "documentType": {"type": "any"}},
+        {"tableName": "none", "indexes": [{"indexDescriptor": "on_a", "fields": ["a"]}], "documentType": null}]});
+    for validation in [true, false] {
+        unchecked["schemaValidation"] = json!(validation);
+        let other = evaluate(json!({"schema": module("schema.js", unchecked.clone())}));
+        for table in other["tables"].as_array().unwrap() {
+            assert_eq!(table["outcome"], "notValidated", "{table}");
+        }
+        let indexes = other["indexes"].as_array().unwrap();
+        let added = indexes
+            .iter()
+            .find(|index| index["change"] == "added")
+            .unwrap();
+        assert_eq!(added["numDocs"], 0, "the table is not there yet");
+    }
     let planned = block_on(world.deployer.evaluate_push(request(json!({})))).unwrap();
     let removed = &planned["schemaChange"]["indexDiffs"][""]["removed_indexes"];
     assert_eq!(removed[0]["name"], "tasks.on_a");
@@ -785,4 +851,39 @@ fn a_write_that_contradicts_the_schema_on_its_way_stops_the_push() {
     block_on(world.db.commit(tx)).unwrap();
     assert_eq!(world.wait(&started)["type"], "failed");
     assert_eq!(world.finish(&started).unwrap_err().code, "RaceDetected");
+}
+
+/// Generating code for a push asks for no indexes to be built, so it cannot go live.
+#[test]
+fn a_push_for_generating_code_cannot_be_finished() {
+    let world = World::new();
+    let app = json!({"schema": schema("any", &["a"], &[]), "forCodegen": true});
+    let started = world.start(app);
+    assert_eq!(world.wait(&started), json!({"type": "raceDetected"}));
+    let error = world.finish(&started).unwrap_err();
+    assert_eq!(error.code, "RaceDetected");
+    assert!(error.message.contains("`tasks.on_a`"), "{error}");
+    let malformed = json!({"schemaChange": {"schemaIds": {"": 5}}});
+    let answer = block_on(world.deployer.wait_for_schema(malformed));
+    assert_eq!(answer.unwrap_err().code, "InvalidConfig");
+}
+
+/// Of two pushes that are not finished, the later decides whether an index that both define is staged.
+#[test]
+fn a_later_push_may_stage_what_an_earlier_one_began() {
+    let world = World::new();
+    world.start(json!({"schema": schema("any", &["a"], &[])}));
+    assert_eq!(world.indexes().len(), 1);
+    world.push(json!({"schema": schema("any", &[], &["a"])}));
+    let staged = [("tasks.on_a".to_owned(), IndexState::Ready, true)];
+    assert_eq!(world.indexes(), staged);
+    let schemas = |world: &World| {
+        world
+            .system("_system/frontend/getSchemas", json!({}))
+            .unwrap()
+    };
+    assert!(schemas(&world)["active"].is_string());
+    assert!(schemas(&world)["inProgress"].is_null());
+    world.start(json!({"schema": schema("any", &["b"], &[])}));
+    assert!(schemas(&world)["inProgress"].is_string());
 }

@@ -105,10 +105,8 @@ impl FunctionLog {
             completion: Arc::new(completion),
         });
         while state.entries.len() > ENTRIES_MAX || state.bytes > BYTES_MAX {
-            let Some(oldest) = state.entries.pop_front() else {
-                break;
-            };
-            state.bytes -= oldest.bytes;
+            let oldest = state.entries.pop_front();
+            state.bytes -= oldest.expect("what is too much is something").bytes;
         }
         for reader in state.waiting.drain(..) {
             // A reader that is gone does not care.
@@ -277,5 +275,24 @@ mod tests {
         let kept = state.entries.iter().map(|entry| entry.bytes);
         assert_eq!(kept.sum::<usize>(), state.bytes);
         assert!(!state.entries.is_empty());
+        drop(state);
+
+        // Short ones are bounded by their number.
+        for n in 0..ENTRIES_MAX {
+            log.warn(&n.to_string());
+        }
+        let kept = block_on(log.read(0.0, false));
+        let kept = identifiers(&kept);
+        assert_eq!(kept.len(), ENTRIES_MAX);
+        assert_eq!(kept[0], "[WARN] 0");
+    }
+
+    #[test]
+    fn a_reader_waits_for_a_minute() {
+        let runtime = ThreadRuntime::new();
+        runtime.set_speed(1000);
+        let log = FunctionLog::new(runtime);
+        let answer = block_on(log.read(5.0, false));
+        assert_eq!(answer, json!({"entries": [], "newCursor": 5.0}));
     }
 }

@@ -1,6 +1,6 @@
 //! A world for unit tests of the drivers: real threads, real time.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +18,8 @@ pub(crate) struct ThreadRuntime {
     entropy: AtomicU64,
     /// How far the wall clock is off, in nanoseconds.
     clock_error: AtomicI64,
+    /// How many seconds of monotonic time pass in a second.
+    speed: AtomicU32,
 }
 
 impl ThreadRuntime {
@@ -26,6 +28,7 @@ impl ThreadRuntime {
             begun: Instant::now(),
             entropy: AtomicU64::new(1),
             clock_error: AtomicI64::new(0),
+            speed: AtomicU32::new(1),
         })
     }
 
@@ -36,6 +39,11 @@ impl ThreadRuntime {
     /// Sets the wall clock off by so much, from the true time.
     pub(crate) fn set_clock_error(&self, nanos: i64) {
         self.clock_error.store(nanos, Ordering::Relaxed);
+    }
+
+    /// Lets sleeps and time limits pass faster. Set before any of them begins.
+    pub(crate) fn set_speed(&self, speed: u32) {
+        self.speed.store(speed, Ordering::Relaxed);
     }
 }
 
@@ -49,10 +57,11 @@ impl Runtime for ThreadRuntime {
     }
 
     fn monotonic(&self) -> Duration {
-        self.begun.elapsed()
+        self.begun.elapsed() * self.speed.load(Ordering::Relaxed)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let duration = duration / self.speed.load(Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         // Dropping the future ends the thread.
         let (waiting, dropped) = mpsc::channel::<()>();

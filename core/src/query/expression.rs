@@ -513,5 +513,10 @@ mod tests {
             expression.unwrap().to_string(),
             "((a.b == 1.0) && !done && false)"
         );
+        let always = Expression::from_json(&json!({"$and": []}));
+        assert_eq!(always.unwrap().to_string(), "true");
+        let long = Expression::from_json(&json!({"$literal": "ä".repeat(500)}));
+        let long = long.unwrap().to_string();
+        assert!(long.ends_with('…') && long.len() < 250, "{long}");
     }
 }

@@ -55,6 +55,15 @@ fn records_are_read_as_they_were_written() {
         assert!(error.message.contains("cannot become"), "{error}");
     }
     assert!(Job::from_document(&Object::new()).is_err());
+    for (field, damaged) in [
+        ("state", Value::Null),
+        ("args", Value::Array(vec![])),
+        ("args", Value::Array(vec![Value::Null])),
+    ] {
+        let mut document = Job::new("a.js:b".to_owned(), args.clone(), 1.0).to_document();
+        document.insert_unchecked(field, damaged);
+        assert!(Job::from_document(&document).is_err(), "{field}");
+    }
     assert!(Entry::from_document(&Object::new()).is_err());
 }
 

@@ -177,9 +177,8 @@ impl TableDefinition {
                 (IndexKind::Vector { .. }, false) => "vectorIndexes",
                 (IndexKind::Vector { .. }, true) => "stagedVectorIndexes",
             };
-            if let Some(Json::Array(indexes)) = table.get_mut(list) {
-                indexes.push(Json::Object(index));
-            }
+            let list = table.get_mut(list).and_then(Json::as_array_mut);
+            list.expect("every list is there").push(index.into());
         }
         let document_type = self.document_type.as_ref().map(Validator::to_json);
         table.insert("tableName".into(), json!(name));

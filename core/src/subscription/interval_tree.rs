@@ -102,11 +102,11 @@ impl<T: Copy> IntervalTree<T> {
         assert_eq!(self.root.is_none(), count == 0);
         let height = u32::from(self.height(self.root));
         assert!(height < 64);
-        assert!(
+        debug_assert!(
             (count as u64) < 1 << height,
             "{count} nodes fit in {height} levels"
         );
-        assert!(
+        debug_assert!(
             (count as u64 + 2) >= 1 << (height * 20 / 29),
             "a tree of {count} nodes is no higher than {height}"
         );
@@ -237,11 +237,10 @@ impl<T: Copy> IntervalTree<T> {
         }
     }
 
-    /// Puts the right child in the place of its parent; without one nothing changes.
+    /// Puts the right child in the place of its parent.
     fn rotate_left(&mut self, root: NodeId) -> NodeId {
-        let Some(pivot) = self.node(root).right else {
-            return root;
-        };
+        let pivot = self.node(root).right;
+        let pivot = pivot.expect("the higher side has a child");
         assert!(pivot != root, "a tree has no cycle");
         self.node_mut(root).right = self.node(pivot).left;
         self.node_mut(pivot).left = Some(root);
@@ -250,11 +249,10 @@ impl<T: Copy> IntervalTree<T> {
         pivot
     }
 
-    /// Puts the left child in the place of its parent; without one nothing changes.
+    /// Puts the left child in the place of its parent.
     fn rotate_right(&mut self, root: NodeId) -> NodeId {
-        let Some(pivot) = self.node(root).left else {
-            return root;
-        };
+        let pivot = self.node(root).left;
+        let pivot = pivot.expect("the higher side has a child");
         assert!(pivot != root, "a tree has no cycle");
         self.node_mut(root).left = self.node(pivot).right;
         self.node_mut(pivot).right = Some(root);

@@ -127,5 +127,17 @@ mod tests {
         assert!(assembler.push(fatal).is_err());
         let mut assembler = ChunkAssembler::default();
         assert!(assembler.push(chunks[1].clone()).is_err());
+        // Of another transition, out of order, or with another number of parts.
+        let others = [
+            split("{\"type\":\"Ping\"}", 4, "u")[1].clone(),
+            split("{\"type\":\"Ping\"}", 4, "t")[2].clone(),
+            split("{\"type\":\"Ping\"}", 8, "t")[1].clone(),
+        ];
+        for other in others {
+            let mut assembler = ChunkAssembler::default();
+            assembler.push(chunks[0].clone()).unwrap();
+            let other = serde_json::from_str(&other).unwrap();
+            assert!(assembler.push(other).is_err());
+        }
     }
 }

@@ -61,7 +61,9 @@ impl Outbox {
     /// The counts are those of what is unsent.
     fn check(&self) {
         assert!(self.unsent_transitions <= self.unsent.len());
-        assert!(!self.unsent.is_empty() || self.unsent_response_bytes == 0);
+        if self.unsent.is_empty() {
+            assert_eq!(self.unsent_response_bytes, 0);
+        }
         debug_assert_eq!(
             self.unsent_transitions,
             self.unsent
@@ -73,7 +75,9 @@ impl Outbox {
 
     pub fn pop(&mut self) -> Option<Effect> {
         let effect = self.effects.pop_front();
-        assert!(effect.is_some() || self.effects.is_empty());
+        if effect.is_none() {
+            assert!(self.effects.is_empty());
+        }
         effect
     }
 

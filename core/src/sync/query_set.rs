@@ -284,20 +284,19 @@ impl QuerySet {
     /// What holds between any two steps.
     fn check(&self) {
         assert!(self.count <= self.active.len() + self.changes.len());
-        assert!(self.count > 0 || self.bytes == 0);
+        if self.count == 0 {
+            assert_eq!(self.bytes, 0);
+        }
         assert!(
             self.waiting.len() + self.running.len() <= self.active.len(),
             "what is evaluated is active"
         );
-        assert!(
-            self.fault.is_none() || self.waiting.is_empty(),
-            "after a fault nothing is started"
-        );
-        debug_assert!(
-            self.running
-                .iter()
-                .all(|id| { self.active.contains_key(id) && !self.waiting.contains(id) })
-        );
+        if self.fault.is_some() {
+            assert!(self.waiting.is_empty(), "after a fault nothing is started");
+        }
+        let mut running = self.running.iter();
+        debug_assert!(running.clone().all(|id| self.active.contains_key(id)));
+        debug_assert!(running.all(|id| !self.waiting.contains(id)));
     }
 
     /// Whether the client watches nothing, and is owed nothing.

@@ -23,14 +23,6 @@ impl ReadSet {
         }
     }
 
-    /// Adds everything that `other` holds.
-    pub fn merge(&mut self, other: &ReadSet) {
-        for (index, range) in other.ranges() {
-            self.insert(index, range);
-        }
-        assert!(!self.is_empty() || other.is_empty());
-    }
-
     /// Whether a write of `key` would change what was read.
     pub fn contains(&self, index: IndexId, key: &[u8]) -> bool {
         self.indexes
@@ -96,7 +88,7 @@ impl RangeSet {
                 .as_ref()
                 .is_none_or(|before_end| *before_end >= start)
         {
-            assert!(*before <= start, "it begins before");
+            debug_assert!(*before <= start, "it begins before");
             start = before.clone();
             end = later(end, before_end.clone());
             self.ranges.remove(&start);
@@ -108,11 +100,11 @@ impl RangeSet {
             && end.as_ref().is_none_or(|end| next <= end)
         {
             let next = next.clone();
-            assert!(next >= start, "it begins inside");
+            debug_assert!(next >= start, "it begins inside");
             end = later(end, next_end.clone());
             self.ranges.remove(&next);
         }
-        assert!(
+        debug_assert!(
             end.as_ref().is_none_or(|end| start < *end),
             "no range is empty"
         );
@@ -135,8 +127,8 @@ impl RangeSet {
 /// The later of two ends, where `None` is the end of everything.
 fn later(a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> Option<Vec<u8>> {
     let (a, b) = (a?, b?);
-    assert!(!a.is_empty(), "ranges are not empty");
-    assert!(!b.is_empty());
+    debug_assert!(!a.is_empty(), "ranges are not empty");
+    debug_assert!(!b.is_empty());
     Some(a.max(b))
 }
 

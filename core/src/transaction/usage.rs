@@ -132,3 +132,22 @@ fn check(code: &'static str, what: &str, used: usize, limit: usize, hint: &str) 
         format!("Too many {what} in a single function execution (limit: {limit}). {hint}"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_scheduled_is_bounded_in_number_and_size() {
+        let mut usage = Usage::default();
+        usage.count_scheduled(SCHEDULED_ARGS_BYTES_MAX - 1).unwrap();
+        usage.count_scheduled(1).unwrap();
+        let error = usage.count_scheduled(1).unwrap_err();
+        assert_eq!(error.code, "ScheduledFunctionsArgumentsTooLarge");
+        for _ in 2..FUNCTIONS_SCHEDULED_MAX {
+            usage.count_scheduled(0).unwrap();
+        }
+        let error = usage.count_scheduled(0).unwrap_err();
+        assert_eq!(error.code, "TooManyFunctionsScheduled");
+    }
+}

@@ -427,6 +427,13 @@ mod tests {
         let mut deep = vec![1, 1, b'a'];
         deep.extend([ARRAY, 1].repeat(100_000));
         assert!(is_malformed(decode_document(&sealed(0, &deep))));
+        // A sound LZ4 block of one byte more than is stated, and of one less.
+        let payload = [0; 100];
+        let block = lz4_flex::block::compress(&payload);
+        for length in [payload.len() as u32 - 1, payload.len() as u32 + 1] {
+            let stored = [&length.to_le_bytes()[..], &block].concat();
+            assert!(is_malformed(decode_document(&sealed(COMPRESSED, &stored))));
+        }
         // An LZ4 block that claims 64 MiB, then one that claims 4 GiB.
         assert!(is_malformed(decode_document(&sealed(
             COMPRESSED,

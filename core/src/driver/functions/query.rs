@@ -154,9 +154,8 @@ impl QueryCache {
             },
         );
         while self.bytes > CACHE_BYTES_MAX {
-            let Some((_, oldest)) = self.by_use.first_key_value() else {
-                break;
-            };
+            let oldest = self.by_use.first_key_value();
+            let (_, oldest) = oldest.expect("what is too much is something");
             let oldest = oldest.clone();
             self.remove(&oldest);
         }

@@ -14,7 +14,7 @@ use crate::driver::testing::ThreadRuntime;
 use crate::driver::{Backend, BackendConfig, CallContext, Caller, HttpClient, MutationKey};
 use crate::engine::native::{NativeContext, NativeEngine};
 use crate::engine::{Failure, FunctionKind};
-use crate::identity::Identity;
+use crate::identity::{Identity, UserIdentity};
 use crate::persistence::memory::MemoryPersistence;
 use crate::request_id::RequestId;
 
@@ -64,6 +64,10 @@ async fn count(context: NativeContext, _: Json) -> Result<Json, Failure> {
 
 /// A backend with these functions deployed.
 fn deploy(engine: NativeEngine) -> Arc<Backend> {
+    deploy_on(ThreadRuntime::new(), engine)
+}
+
+fn deploy_on(runtime: Arc<ThreadRuntime>, engine: NativeEngine) -> Arc<Backend> {
     let config = BackendConfig {
         instance_name: "test".into(),
         instance_secret: [7; 32],
@@ -88,7 +92,7 @@ fn deploy(engine: NativeEngine) -> Arc<Backend> {
     block_on(async {
         let persistence = Arc::new(MemoryPersistence::default());
         let backend = Backend::open(
-            ThreadRuntime::handle(),
+            runtime,
             persistence,
             Arc::new(engine),
             Arc::new(NoHttp),
@@ -475,4 +479,93 @@ fn a_page_that_fails_keeps_its_end() {
     let other = page_with(json!([{"other": true}]), None);
     assert!(other.result.is_err());
     assert_eq!(other.journal, None, "it never had one");
+}
+
+#[test]
+fn a_mutation_that_always_loses_gives_up_in_time() {
+    let runtime = ThreadRuntime::new();
+    runtime.set_speed(1_000);
+    let backend: Arc<Mutex<Option<Arc<Backend>>>> = Arc::default();
+    let rival = backend.clone();
+    let engine = NativeEngine::default()
+        .function("counters:increment", FunctionKind::Mutation, increment)
+        .function(
+            "counters:lose",
+            FunctionKind::Mutation,
+            move |context: NativeContext, args: Json| {
+                let rival = rival.lock().unwrap().clone().unwrap();
+                async move {
+                    let lost = increment(context, args).await;
+                    let caller = anyone();
+                    let win = rival.mutation(&caller, "counters:increment", json!({}));
+                    // On a thread of its own, since this one is in an executor.
+                    let won = thread::scope(|scope| scope.spawn(|| block_on(win)).join());
+                    won.unwrap().unwrap().result.unwrap();
+                    lost
+                }
+            },
+        );
+    let deployed = deploy_on(runtime, engine);
+    *backend.lock().unwrap() = Some(deployed.clone());
+    let lost = block_on(deployed.mutation(&anyone(), "counters:lose", json!({})));
+    let error = lost.unwrap_err();
+    assert_eq!(error.code, "OptimisticConcurrencyControlFailure");
+    assert!(error.message.contains("counters"), "{error}");
+    *backend.lock().unwrap() = None;
+}
+
+#[test]
+fn results_are_shared_unless_they_depend_on_who_asks() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let who = move |context: NativeContext, args: Json| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match args["asks"].as_bool() {
+                Some(true) => context.call("1.0/getUserIdentity", json!({})).await,
+                _ => Ok(json!("anyone")),
+            }
+        }
+    };
+    let backend = deploy(NativeEngine::default().function("users:who", FunctionKind::Query, who));
+    let attributes = UserIdentity::from_json(json!({"tokenIdentifier": "t|someone"})).unwrap();
+    let user = Caller {
+        identity: Identity::User {
+            attributes,
+            expires: None,
+        },
+        ..anyone()
+    };
+    let ask = |caller: &Caller, asks: bool| {
+        let before = runs.load(Ordering::Relaxed);
+        let query = backend.query(caller, "users:who", json!({"asks": asks}), None);
+        block_on(query).unwrap().result.unwrap();
+        runs.load(Ordering::Relaxed) - before
+    };
+    assert_eq!((ask(&anyone(), false), ask(&user, false)), (1, 0));
+    assert_eq!((ask(&anyone(), true), ask(&user, true)), (1, 1));
+    assert_eq!((ask(&anyone(), true), ask(&user, true)), (0, 0));
+}
+
+#[test]
+fn the_cache_forgets_what_was_not_used_for_longest() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let large = move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { Ok(json!("x".repeat(15 << 20))) }
+    };
+    let engine = NativeEngine::default().function("large:text", FunctionKind::Query, large);
+    let backend = deploy(engine);
+    let ask = |n: u32| {
+        let before = runs.load(Ordering::Relaxed);
+        let caller = anyone();
+        let query = backend.query(&caller, "large:text", json!({"n": n}), None);
+        block_on(query).unwrap().result.unwrap();
+        runs.load(Ordering::Relaxed) - before
+    };
+    // There is room for three, since each counts twice.
+    assert_eq!((0..3).map(ask).sum::<u32>(), 3);
+    assert_eq!((0..3).map(ask).sum::<u32>(), 0);
+    assert_eq!((ask(0), ask(3), ask(0), ask(1)), (0, 1, 0, 1));
 }

@@ -687,3 +687,32 @@ fn defective_clients_and_shutdown_end_in_a_close_frame() {
     let (_, frame) = idle.closed();
     assert_eq!((frame.code, &*frame.reason), (Some(1001), "ServerShutdown"));
 }
+
+#[test]
+fn functions_of_components_are_told_to_be_missing() {
+    let world = World::new(false);
+    let mut client = world.connect(SESSION);
+    let keys = world.backend.admin_keys();
+    let key = keys.issue(Timestamp(1_000_000_000_000_000_000), false);
+    client.send(
+        json!({"type": "Authenticate", "baseVersion": 0, "tokenType": "Admin", "value": key}),
+    );
+    for (request, kind, path) in [
+        (0, "Mutation", "items:add"),
+        (1, "Action", "items:addLater"),
+    ] {
+        client.send(
+            json!({"type": kind, "requestId": request, "udfPath": path, "componentPath": "counter",
+            "args": [{"n": 1.0, "ms": 1.0}]}),
+        );
+        let (success, text, _) = client.settle(request);
+        assert!(!success);
+        assert!(
+            text.as_str()
+                .unwrap()
+                .contains("Components are not available"),
+            "{text}"
+        );
+    }
+    assert_eq!(world.adds.load(Ordering::Relaxed), 0);
+}

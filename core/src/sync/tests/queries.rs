@@ -400,6 +400,24 @@ fn defects_of_the_driver_end_the_connection_and_nothing_else() {
     rig.feed(begun(49));
     assert_eq!(rig.closed().1, frame(Some(1011), "InternalServerError"));
 
+    // Outcomes of what does not run, while something else does.
+    for outcome in [
+        |rig: &mut Rig| rig.commit(2, 50),
+        |rig: &mut Rig| {
+            rig.feed(Input::ActionDone {
+                request_id: 2,
+                result: Err(Error::internal("")),
+            })
+        },
+    ] {
+        let mut rig = Rig::new();
+        rig.call("Mutation", 1);
+        rig.call("Action", 3);
+        rig.effects.clear();
+        outcome(&mut rig);
+        assert_eq!(rig.closed().1, frame(Some(1011), "InternalServerError"));
+    }
+
     let mut rig = Rig::new();
     rig.commit(1, 50);
     assert_eq!(rig.closed().1, frame(Some(1011), "InternalServerError"));

@@ -1,6 +1,7 @@
 //! What functions may not do, and what they are told.
 
 use super::*;
+use crate::value::{DocumentId, InternalId, TableNumber};
 
 /// Makes the system call that its arguments describe.
 async fn make(context: NativeContext, args: Json) -> Result<Json, Failure> {
@@ -59,6 +60,7 @@ fn functions_are_told_what_they_may_not_do() {
         args
     };
     let value = json!({"n": 2.0});
+    let elsewhere = id_elsewhere();
     let cases = [
         (
             "query",
@@ -171,6 +173,36 @@ fn functions_are_told_what_they_may_not_do() {
             "queryId",
         ),
         (
+            "mutation",
+            "1.0/remove",
+            json!({"id": elsewhere}),
+            "no table of this deployment",
+        ),
+        (
+            "query",
+            "1.0/queryPage",
+            json!({"query": scan("things"), "cursor": null, "pageSize": 1e10}),
+            "pageSize",
+        ),
+        (
+            "query",
+            "1.0/schedule",
+            json!({"name": "calls:mutation", "ts": 0.0, "args": {}}),
+            "not available in queries",
+        ),
+        (
+            "query",
+            "1.0/cancel_job",
+            json!({"id": id}),
+            "not available in queries",
+        ),
+        (
+            "mutation",
+            "1.0/shallowMerge",
+            json!({"id": id, "value": {"_creationTime": {"$undefined": null}}}),
+            "cannot be removed",
+        ),
+        (
             "query",
             "1.0/getRequestMetadata",
             json!({}),
@@ -221,6 +253,52 @@ fn functions_are_told_what_they_may_not_do() {
     }
 }
 
+/// A well-formed id of a table that is not there.
+fn id_elsewhere() -> String {
+    let id = DocumentId {
+        table: TableNumber::new(60_000).unwrap(),
+        internal: InternalId([7; 16]),
+    };
+    id.encode()
+}
+
+#[test]
+fn what_is_not_there_is_null() {
+    let world = World::new();
+    let tables = world.backend.database().snapshot().catalog.clone();
+    let hidden = DocumentId {
+        table: tables.table("_tables").unwrap().number,
+        internal: InternalId([7; 16]),
+    };
+    for (args, found) in [
+        (json!({"id": world.id}), true),
+        (json!({"id": world.id, "table": "things"}), true),
+        (json!({"id": id_elsewhere()}), false),
+        // The database's own tables do not exist for functions.
+        (json!({"id": hidden.encode(), "isSystem": true}), false),
+    ] {
+        let row = world.make("query", "1.0/get", args.clone()).unwrap();
+        assert_eq!(row != crate::Value::Null, found, "{args}");
+    }
+    let remove = json!({"id": world.id, "table": "things"});
+    world.make("mutation", "1.0/remove", remove).unwrap();
+    let get = json!({"id": world.id});
+    assert_eq!(world.make("query", "1.0/get", get), Ok(crate::Value::Null));
+}
+
+#[test]
+fn a_function_has_one_page() {
+    async fn pages(context: NativeContext, _: Json) -> Result<Json, Failure> {
+        let page = json!({"query": scan("things"), "cursor": null, "pageSize": 1});
+        context.call("1.0/queryPage", page.clone()).await?;
+        context.call("1.0/queryPage", page).await
+    }
+    let backend = deploy(NativeEngine::default().function("two:pages", FunctionKind::Query, pages));
+    let done = block_on(backend.query(&anyone(), "two:pages", json!({}), None)).unwrap();
+    let text = done.result.unwrap_err().text;
+    assert!(text.contains("multiple paginated queries"), "{text}");
+}
+
 #[test]
 fn functions_can_be_named_in_three_ways() {
     let world = World::new();
@@ -245,15 +323,20 @@ fn recursion_ends() {
         let args = json!({"udfType": "query", "name": "deep:deeper", "args": {}});
         context.call("1.0/runUdf", args).await
     }
-    let engine = NativeEngine::default().function("deep:deeper", FunctionKind::Query, deeper);
+    async fn act_deeper(context: NativeContext, _: Json) -> Result<Json, Failure> {
+        let args = json!({"name": "deep:actDeeper", "args": {}});
+        context.call("1.0/actions/action", args).await
+    }
+    let engine = NativeEngine::default()
+        .function("deep:deeper", FunctionKind::Query, deeper)
+        .function("deep:actDeeper", FunctionKind::Action, act_deeper);
     let backend = deploy(engine);
-    let done = block_on(backend.query(&anyone(), "deep:deeper", json!({}), None)).unwrap();
-    let failure = done.result.unwrap_err();
-    assert!(
-        failure.text.contains("nested too deeply"),
-        "{}",
-        failure.text
-    );
+    let query = block_on(backend.query(&anyone(), "deep:deeper", json!({}), None)).unwrap();
+    let action = block_on(backend.action(&anyone(), "deep:actDeeper", json!({}))).unwrap();
+    for done in [query, action] {
+        let text = done.result.unwrap_err().text;
+        assert!(text.contains("nested too deeply"), "{text}");
+    }
 }
 
 #[test]

@@ -78,6 +78,22 @@ fn a_job_that_storage_fails_is_tried_again_later() {
 }
 
 #[test]
+fn the_end_of_an_action_is_stored_when_storage_is_back() {
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = runs.clone();
+    let engine = engine().function("jobs:act", FunctionKind::Action, move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok(Json::Null) }
+    });
+    let storage = Process::new(&engine).kill();
+    // It is scheduled, and begins; then storage fails.
+    let process = Process::start(&engine, Cut::new(&storage, 2, 3));
+    let id = process.ok("jobs:schedule", json!({"function": "jobs:act", "args": {}}));
+    assert_eq!(process.finished(&id)["state"], json!({"kind": "success"}));
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn clocks_that_jump_neither_lose_jobs_nor_hold_them_up() {
     const HOUR: i64 = 3_600_000_000_000;
     let process = Process::new(&engine());
