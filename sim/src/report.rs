@@ -82,6 +82,44 @@ impl Ending {
     pub const ALL: [Ending; 4] = [Ending::Done, Ending::Conflict, Ending::Failed, Ending::Lost];
 }
 
+/// What becomes of scheduled functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JobStep {
+    /// One was scheduled.
+    Scheduled,
+    /// One was scheduled by an action that was canceled meanwhile, and was so canceled at once.
+    CanceledAtBirth,
+    /// An action began.
+    Began,
+    /// It returned.
+    Succeeded,
+    /// It threw.
+    Failed,
+    /// The server ended, or failed, while the action was in progress.
+    ActionLost,
+    /// It was canceled while it waited.
+    Canceled,
+    /// It was canceled while it was in progress.
+    CanceledInProgress,
+    /// The server failed to run it, so that it was put off.
+    PutOff,
+}
+
+impl JobStep {
+    /// All of them.
+    pub const ALL: [JobStep; 9] = [
+        JobStep::Scheduled,
+        JobStep::CanceledAtBirth,
+        JobStep::Began,
+        JobStep::Succeeded,
+        JobStep::Failed,
+        JobStep::ActionLost,
+        JobStep::Canceled,
+        JobStep::CanceledInProgress,
+        JobStep::PutOff,
+    ];
+}
+
 /// What goes wrong in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -230,6 +268,10 @@ pub struct Report {
     pub operations: BTreeMap<(Operation, Ending), u64>,
     /// Calls of functions by clients with sessions, by ending; for queries, results that were shown.
     pub calls: BTreeMap<(Function, Ending), u64>,
+    /// What became of scheduled functions.
+    pub jobs: BTreeMap<JobStep, u64>,
+    /// Runs of scheduled functions that were compared with when they were due.
+    pub job_starts_checked: u64,
     /// Faults that struck.
     pub faults: BTreeMap<Fault, u64>,
     /// Commits in the log that were replayed.
@@ -277,6 +319,11 @@ impl Report {
         *self.calls.entry((function, ending)).or_default() += 1;
     }
 
+    /// Counts what became of a scheduled function.
+    pub fn job(&mut self, step: JobStep) {
+        *self.jobs.entry(step).or_default() += 1;
+    }
+
     /// Counts a fault.
     pub fn strike(&mut self, fault: Fault) {
         *self.faults.entry(fault).or_default() += 1;
@@ -298,6 +345,10 @@ impl Report {
         for (key, count) in &other.calls {
             *self.calls.entry(*key).or_default() += count;
         }
+        for (step, count) in &other.jobs {
+            *self.jobs.entry(*step).or_default() += count;
+        }
+        self.job_starts_checked += other.job_starts_checked;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
@@ -347,16 +398,22 @@ impl Report {
             }
         }
         for function in Function::ALL {
-            // This one always throws.
+            // These always throw.
             let ending = match function {
-                Function::Refuse => Ending::Failed,
+                Function::Refuse | Function::ScheduleAndRefuse => Ending::Failed,
                 _ => Ending::Done,
             };
             if !self.calls.contains_key(&(function, ending)) {
                 zeros.push(format!("{function:?}"));
             }
         }
+        for step in JobStep::ALL {
+            if !self.jobs.contains_key(&step) {
+                zeros.push(format!("{step:?} of scheduled functions"));
+            }
+        }
         let others = [
+            ("starts of jobs checked", self.job_starts_checked),
             ("commits", self.commits),
             ("rows checked", self.rows_checked),
             ("absences checked", self.absences_checked),
@@ -406,6 +463,16 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        let jobs = JobStep::ALL.map(|step| {
+            let count = self.jobs.get(&step).copied().unwrap_or_default();
+            format!("{step:?} {count}")
+        });
+        writeln!(
+            f,
+            "scheduled functions: {}; {} starts checked",
+            jobs.join(", "),
+            self.job_starts_checked
+        )?;
         for fault in Fault::ALL {
             let count = self.faults.get(&fault).copied().unwrap_or_default();
             writeln!(f, "{:>20}{count:>10}", format!("{fault:?}"))?;

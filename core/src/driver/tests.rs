@@ -97,6 +97,31 @@ fn commits_survive_reopening() {
     });
 }
 
+/// Whoever loses against a commit that is on its way to disk would read the same again, and lose again, and again.
+#[test]
+fn a_conflict_is_told_when_the_next_snapshot_shows_the_other_commit() {
+    block_on(async {
+        let db = open(&Arc::new(MemoryPersistence::default())).await;
+        let mut tx = db.begin();
+        let id = insert(&mut tx, "counters", 0);
+        db.commit(tx).await.unwrap();
+        for n in 0..100 {
+            let (mut a, mut b) = (db.begin(), db.begin());
+            for tx in [&mut a, &mut b] {
+                let row = db.get(tx, id).await.unwrap().unwrap();
+                tx.replace(id, &row, document(n)).unwrap();
+            }
+            let loses = async {
+                let lost = db.commit(b).await.unwrap_err();
+                (lost, db.snapshot().ts)
+            };
+            let (won, (lost, newest)) = futures_util::future::join(db.commit(a), loses).await;
+            assert!(matches!(lost, CommitError::Conflict { .. }), "{lost:?}");
+            assert!(newest >= won.unwrap());
+        }
+    });
+}
+
 #[test]
 fn the_second_of_two_conflicting_transactions_loses() {
     block_on(async {

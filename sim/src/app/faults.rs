@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use concave_core::Timestamp;
 use concave_core::engine::native::NativeEngine;
 use concave_core::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, FunctionKind, Observed, Outcome,
@@ -40,6 +41,20 @@ struct State {
     report: Report,
     /// Longest time that a turn takes.
     pace: Duration,
+    starts: Vec<Start>,
+}
+
+/// A call of a mutation or an action that the engine was given, whatever became of it.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its token.
+    pub token: String,
+    /// What its clock showed.
+    pub now: Timestamp,
+    /// When that was.
+    pub at: Duration,
+    /// What the clock of the machine showed.
+    pub wall: Timestamp,
 }
 
 impl EngineFaults {
@@ -50,6 +65,7 @@ impl EngineFaults {
             settings: None,
             report: Report::default(),
             pace,
+            starts: Vec::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -64,6 +80,25 @@ impl EngineFaults {
     /// Faults that struck so far.
     pub fn report(&self) -> Report {
         self.lock().report.clone()
+    }
+
+    /// All calls of mutations and actions, in the order in which they began.
+    pub fn starts(&self) -> Vec<Start> {
+        self.lock().starts.clone()
+    }
+
+    fn note(&self, call: &FunctionCall, node: &Node) {
+        let args: Json = serde_json::from_str(&call.args).unwrap_or_default();
+        let Some(token) = args[0]["token"].as_str() else {
+            return;
+        };
+        let start = Start {
+            token: token.to_owned(),
+            now: call.now,
+            at: node.monotonic(),
+            wall: node.now(),
+        };
+        self.lock().starts.push(start);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -124,6 +159,9 @@ impl FunctionEngine for FaultyEngine {
     }
 
     fn start(&self, call: FunctionCall, host: Arc<dyn SyncHost>) -> Box<dyn Execution> {
+        if call.kind != FunctionKind::Query {
+            self.faults.note(&call, &self.node);
+        }
         Box::new(FaultyExecution {
             fate: self.faults.draw(call.kind),
             inner: self.inner.start(call, host),

@@ -4,13 +4,13 @@ use concave_core::engine::native::{NativeContext, NativeEngine};
 use concave_core::engine::{Failure, FunctionKind};
 use serde_json::{Value as Json, json};
 
-use super::{ACCOUNTS, BALANCE, Function};
+use super::{ACCOUNTS, BALANCE, Function, jobs};
 
-type Answer = Result<Json, Failure>;
+pub(super) type Answer = Result<Json, Failure>;
 
 /// The engine with all functions of the app.
 pub fn engine() -> NativeEngine {
-    NativeEngine::default()
+    jobs::register(NativeEngine::default())
         .function("setup:fill", FunctionKind::Mutation, fill)
         .function(
             "lists:appendItem",
@@ -132,7 +132,7 @@ pub fn engine() -> NativeEngine {
 }
 
 /// Registering one of the functions that clients call.
-trait With {
+pub(super) trait With {
     fn with<F, R>(self, function: Function, body: F) -> Self
     where
         F: Fn(NativeContext, Json) -> R + Send + Sync + 'static,
@@ -149,7 +149,7 @@ impl With for NativeEngine {
     }
 }
 
-fn scan(table: &str) -> Json {
+pub(super) fn scan(table: &str) -> Json {
     json!({ "source": { "type": "FullTableScan", "tableName": table, "order": "asc" }, "operators": [] })
 }
 
@@ -170,7 +170,7 @@ async fn insert(ctx: &NativeContext, table: &str, value: Json) -> Answer {
         .await
 }
 
-async fn receipt(ctx: &NativeContext, function: Function, args: &Json) -> Answer {
+pub(super) async fn receipt(ctx: &NativeContext, function: Function, args: &Json) -> Answer {
     let receipt = json!({ "token": args["token"], "path": function.path(), "args": args });
     insert(ctx, "receipts", receipt).await
 }

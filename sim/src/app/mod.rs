@@ -7,6 +7,7 @@
 pub mod deploy;
 pub mod faults;
 mod functions;
+mod jobs;
 pub mod twin;
 
 use concave_core::Value;
@@ -22,6 +23,20 @@ pub const ACCOUNTS: u32 = 4;
 pub const BALANCE: f64 = 50.0;
 /// Lists that clients append to.
 const LISTS: u32 = 3;
+/// Of so many of the newest jobs one is canceled.
+pub const CANCELABLE: usize = 4;
+/// What is scheduled by what was scheduled last.
+pub const LAST_CHILD: &str = "lists:append";
+/// What clients have scheduled. Some of them schedule in their turn.
+const CHILDREN: [Function; 7] = [
+    Function::Append,
+    Function::Refuse,
+    Function::Relay,
+    Function::ScheduleAndRefuse,
+    Function::ScheduleNested,
+    Function::ScheduleFromAction,
+    Function::Cancel,
+];
 
 /// What clients call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,8 +63,18 @@ pub enum Function {
     Nest,
     /// Inserts a row that the strict schema forbids.
     Break,
+    /// Schedules a function, which may schedule another one.
+    Schedule,
+    /// Schedules in two mutations within its transaction, of which one throws.
+    ScheduleNested,
+    /// Schedules, and then throws.
+    ScheduleAndRefuse,
+    /// Cancels one of the newest scheduled functions.
+    Cancel,
     /// An action: calls queries and mutations one after another.
     Relay,
+    /// An action: schedules, by itself or by a mutation.
+    ScheduleFromAction,
     /// Reads a list.
     List,
     /// Reads all accounts.
@@ -68,11 +93,13 @@ pub enum Function {
     Has,
     /// Reads a table from end to end.
     Count,
+    /// Reads in which state all scheduled functions are.
+    Jobs,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Function; 21] = [
+    pub const ALL: [Function; 27] = [
         Function::Append,
         Function::Transfer,
         Function::InsertUnique,
@@ -84,7 +111,12 @@ impl Function {
         Function::Refuse,
         Function::Nest,
         Function::Break,
+        Function::Schedule,
+        Function::ScheduleNested,
+        Function::ScheduleAndRefuse,
+        Function::Cancel,
         Function::Relay,
+        Function::ScheduleFromAction,
         Function::List,
         Function::Audit,
         Function::Rows,
@@ -94,7 +126,23 @@ impl Function {
         Function::Page,
         Function::Has,
         Function::Count,
+        Function::Jobs,
     ];
+
+    /// The function of a path.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|function| function.path() == path)
+    }
+
+    /// Whether it is about scheduled functions.
+    pub fn is_of_jobs(self) -> bool {
+        use Function::*;
+        matches!(
+            self,
+            Schedule | ScheduleNested | ScheduleAndRefuse | Cancel | ScheduleFromAction | Jobs
+        )
+    }
 
     /// The path by which it is called.
     pub fn path(self) -> &'static str {
@@ -110,7 +158,12 @@ impl Function {
             Function::Refuse => "lists:refuse",
             Function::Nest => "lists:nest",
             Function::Break => "rows:break",
+            Function::Schedule => "jobs:schedule",
+            Function::ScheduleNested => "jobs:nest",
+            Function::ScheduleAndRefuse => "jobs:refuse",
+            Function::Cancel => "jobs:cancel",
             Function::Relay => "actions:relay",
+            Function::ScheduleFromAction => "actions:schedule",
             Function::List => "lists:get",
             Function::Audit => "bank:audit",
             Function::Rows => "rows:range",
@@ -120,13 +173,14 @@ impl Function {
             Function::Page => "rows:page",
             Function::Has => "receipts:has",
             Function::Count => "receipts:count",
+            Function::Jobs => "jobs:list",
         }
     }
 
     /// What it may do.
     pub fn kind(self) -> FunctionKind {
         match self {
-            Function::Relay => FunctionKind::Action,
+            Function::Relay | Function::ScheduleFromAction => FunctionKind::Action,
             _ if self < Function::Relay => FunctionKind::Mutation,
             _ => FunctionKind::Query,
         }
@@ -162,8 +216,25 @@ impl Function {
             Function::Push => json!({ "token": token, "priority": value }),
             Function::Pop | Function::Increment => json!({ "token": token }),
             Function::Break => json!({ "token": token, "key": key }),
+            Function::Schedule
+            | Function::ScheduleNested
+            | Function::ScheduleAndRefuse
+            | Function::ScheduleFromAction => {
+                let after = match rng.u8(..4) {
+                    0 => 0.0,
+                    1 => -f64::from(rng.u32(..10_000)),
+                    2 => f64::from(rng.u32(..300)),
+                    _ => f64::from(rng.u32(..5_000)),
+                };
+                let child = CHILDREN[rng.usize(..CHILDREN.len())].path();
+                json!({
+                    "token": token, "list": list, "after": after, "left": f64::from(rng.u32(..3)),
+                    "child": child, "via": rng.bool(), "cancel": rng.u8(..4) == 0,
+                })
+            }
+            Function::Cancel => json!({ "token": token, "nth": f64::from(rng.u32(..3)) }),
             Function::List => json!({ "list": list }),
-            Function::Audit | Function::Counter | Function::Count => json!({}),
+            Function::Audit | Function::Counter | Function::Count | Function::Jobs => json!({}),
             Function::Rows => json!({ "from": from, "to": to, "order": order, "limit": limit }),
             Function::RowsByValue => json!({ "value": value }),
             Function::Queue => json!({ "limit": limit }),

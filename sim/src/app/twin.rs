@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use concave_core::{Object, Value};
 
-use super::Function;
+use super::{CANCELABLE, Function, LAST_CHILD};
+
+/// The table of scheduled functions.
+pub const JOBS: &str = "_scheduled_functions";
 
 /// The documents of all tables at one timestamp, by name of the table and id.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,25 @@ pub enum Write {
     Update(&'static str, String, Object),
     /// It is deleted.
     Delete(&'static str, String),
+    /// A function is scheduled.
+    Schedule(Scheduled),
+    /// The scheduled function of that token is canceled.
+    Cancel(String),
+}
+
+/// What is to be run later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduled {
+    /// Its token.
+    pub token: String,
+    /// The function.
+    pub path: String,
+    /// Its arguments, except what the clock of its scheduler showed.
+    pub args: Object,
+    /// In how many milliseconds.
+    pub after: f64,
+    /// On behalf of a scheduled function that was canceled: so it is canceled as well.
+    pub is_canceled: bool,
 }
 
 /// What a mutation does and gives back, if it does not throw.
@@ -89,7 +111,33 @@ impl State {
             Function::Nest => {
                 self.append(&text(args, "list"), &format!("{token}/kept"), &mut writes)
             }
-            Function::Refuse => return Err("refused"),
+            Function::Refuse | Function::ScheduleAndRefuse => return Err("refused"),
+            Function::Schedule => {
+                writes.push(Write::Schedule(self.scheduled(&token, args)));
+                Value::Null
+            }
+            Function::ScheduleNested => {
+                let token = format!("{token}/kept");
+                writes.push(Write::Schedule(self.scheduled(&token, args)));
+                Value::Null
+            }
+            Function::Cancel => {
+                let mut jobs = self.by(JOBS, "_creationTime");
+                jobs.reverse();
+                jobs.truncate(CANCELABLE);
+                jobs.retain(|job| ["pending", "inProgress"].contains(&job_state(job)));
+                let nth = args.get("nth").and_then(Value::as_f64).unwrap_or_default();
+                match jobs.get(nth as usize % jobs.len().max(1)) {
+                    None => Value::Null,
+                    Some(job) if job_token(job) == token => {
+                        return Err("cannot cancel itself");
+                    }
+                    Some(job) => {
+                        writes.push(Write::Cancel(job_token(job)));
+                        job_token(job).into()
+                    }
+                }
+            }
             Function::Transfer => {
                 let account = |side| {
                     let accounts = self.by("accounts", "number");
@@ -182,6 +230,47 @@ impl State {
         Ok((writes, result))
     }
 
+    /// What the call of that token schedules.
+    pub fn scheduled(&self, token: &str, args: &Object) -> Scheduled {
+        let left = number(args, "left");
+        let (path, child) = if left > 0.0 {
+            (Function::Schedule.path().to_owned(), text(args, "child"))
+        } else {
+            (text(args, "child"), LAST_CHILD.to_owned())
+        };
+        let after = number(args, "after");
+        let mut of_child = args.clone();
+        of_child.remove("now");
+        let token = format!("{token}/s");
+        for (field, value) in [
+            ("token", token.as_str().into()),
+            ("left", Value::from(left - 1.0)),
+            ("child", child.into()),
+        ] {
+            of_child.insert(field, value).expect("the names are good");
+        }
+        Scheduled {
+            path,
+            args: of_child,
+            after,
+            is_canceled: self.is_of_canceled(&token),
+            token,
+        }
+    }
+
+    /// Whether the nearest scheduled function on whose behalf something has that token was canceled.
+    fn is_of_canceled(&self, token: &str) -> bool {
+        let jobs = self.by(JOBS, "_creationTime");
+        let mut token = token;
+        while let Some((ancestor, _)) = token.rsplit_once('/') {
+            if let Some(job) = jobs.iter().find(|job| job_token(job) == ancestor) {
+                return job_state(job) == "canceled";
+            }
+            token = ancestor;
+        }
+        false
+    }
+
     fn append(&self, name: &str, item: &str, writes: &mut Vec<Write>) -> Value {
         let Some(list) = self.list(name) else {
             let items = Value::Array(vec![item.into()]);
@@ -248,6 +337,13 @@ impl State {
                     .any(|receipt| receipt.get("token") == args.get("token"))
                     .into()
             }
+            Function::Jobs => {
+                let jobs = self.by(JOBS, "_creationTime").into_iter();
+                let line = |job: &Arc<Object>| {
+                    Value::Array(vec![job_token(job).into(), job_state(job).into()])
+                };
+                Value::Array(jobs.map(line).collect())
+            }
             Function::Count => (self.tables.get("receipts").map_or(0, BTreeMap::len) as f64).into(),
             other => panic!("{other:?} has no result of its own"),
         }
@@ -269,6 +365,25 @@ pub fn text(object: &Object, field: &str) -> String {
         .and_then(Value::as_str)
         .unwrap_or_else(|| panic!("{object:?} has no text {field}"))
         .to_owned()
+}
+
+/// The argument of a scheduled function.
+pub fn job_args(job: &Object) -> &Object {
+    let args = job.get("args").and_then(Value::as_array);
+    let args = args.and_then(|args| args.first()?.as_object());
+    args.unwrap_or_else(|| panic!("{job:?} has no arguments"))
+}
+
+/// The token of a scheduled function.
+pub fn job_token(job: &Object) -> String {
+    text(job_args(job), "token")
+}
+
+/// The state of a scheduled function, as functions see it.
+pub fn job_state(job: &Object) -> &str {
+    let state = job.get("state").and_then(Value::as_object);
+    let kind = state.and_then(|state| state.get("kind")?.as_str());
+    kind.unwrap_or_else(|| panic!("{job:?} has no state"))
 }
 
 fn items(list: &Object) -> Vec<Value> {

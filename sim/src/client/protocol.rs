@@ -36,6 +36,7 @@ struct Unsettled {
 #[derive(Debug)]
 struct Acting {
     token: String,
+    function: Function,
     args: Json,
     is_sent: bool,
 }
@@ -128,13 +129,13 @@ impl Protocol {
         }
         // What became of an action that was sent is unknown for good.
         let lost = self.actions.extract_if(.., |_, action| action.is_sent);
-        for _ in lost {
-            self.report.call(Function::Relay, Ending::Lost);
+        for (_, action) in lost {
+            self.report.call(action.function, Ending::Lost);
         }
         for (id, action) in &mut self.actions {
             action.is_sent = true;
             self.record.sent(&action.token);
-            messages.push(request("Action", *id, Function::Relay, &action.args));
+            messages.push(request("Action", *id, action.function, &action.args));
         }
         messages
     }
@@ -217,6 +218,7 @@ impl Protocol {
         if function.kind() == FunctionKind::Action {
             let action = Acting {
                 token,
+                function,
                 args: args.clone(),
                 is_sent: is_connected,
             };
@@ -339,7 +341,7 @@ impl Protocol {
         let text = result.as_str().expect("failures have a text");
         let is_expected = text.contains(ENGINE_FAILED)
             || match function {
-                Function::Refuse => {
+                Function::Refuse | Function::ScheduleAndRefuse => {
                     assert_eq!(data, Some(json!(token)), "the data of the error");
                     text.contains("Uncaught ConvexError: refused")
                 }
@@ -361,7 +363,7 @@ impl Protocol {
         if success {
             let outcome = Outcome::Returned(value(result), None);
             self.record.ended(&action.token, outcome);
-            self.report.call(Function::Relay, Ending::Done);
+            self.report.call(action.function, Ending::Done);
             return;
         }
         let text = result.as_str().expect("failures have a text");
@@ -369,7 +371,7 @@ impl Protocol {
             assert!(!text.contains(lie), "{}: {text}", action.token);
         }
         // Its mutations may have committed or not: an action is no transaction.
-        self.report.call(Function::Relay, Ending::Failed);
+        self.report.call(action.function, Ending::Failed);
     }
 
     fn observe(&mut self, ts: Timestamp) {

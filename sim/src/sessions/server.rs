@@ -9,11 +9,12 @@ use concave_core::engine::native::NativeEngine;
 use concave_core::persistence::Persistence;
 use concave_core::runtime::Runtime;
 use concave_core::sync::ClientVersion;
-use concave_core::{Error, Timestamp, identity::Identity};
+use concave_core::{Error, Timestamp, Value, identity::Identity};
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, ready, select};
 use serde_json::{Value as Json, json};
 
+use super::schedule::ClockJumps;
 use crate::app::faults::{EngineFaults, FaultyEngine};
 use crate::app::{deploy, engine};
 use crate::archive::{Archive, Archiving, Readers};
@@ -43,6 +44,8 @@ pub struct Server {
     life: Arc<Mutex<Option<Life>>>,
     /// How far the wall clock of the machine is ahead; outlives crashes.
     clock_ahead_ns: Arc<Mutex<i64>>,
+    /// When it was set, and by how much.
+    clock_jumps: Arc<Mutex<ClockJumps>>,
 }
 
 #[derive(Clone)]
@@ -83,6 +86,7 @@ impl Server {
             faults,
             life: Arc::default(),
             clock_ahead_ns: Arc::default(),
+            clock_jumps: Arc::default(),
         }
     }
 
@@ -193,6 +197,7 @@ impl Server {
     /// Moves the machine's clock.
     pub fn jump_clock(&self, by_ns: i64) {
         *lock(&self.clock_ahead_ns) += by_ns;
+        lock(&self.clock_jumps).push((self.supervisor.monotonic(), by_ns));
         if let Some(life) = &*lock(&self.life) {
             life.node
                 .trace(format!("server: clock jumps by {by_ns} ns"));
@@ -205,6 +210,20 @@ impl Server {
         let now = self.backend().database().runtime().now();
         let behind = self.newest().0.saturating_sub(now.0);
         self.jump_clock(i64::try_from(behind).expect("clocks differ by minutes"));
+    }
+
+    /// When the machine's clock was moved, and by how much.
+    pub fn clock_jumps(&self) -> ClockJumps {
+        lock(&self.clock_jumps).clone()
+    }
+
+    /// What the machine's clock shows.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn wall(&self) -> Timestamp {
+        let life = lock(&self.life);
+        life.as_ref().expect("the server runs").node.now()
     }
 
     /// The newest snapshot.
@@ -244,13 +263,14 @@ impl Server {
         }
     }
 
-    /// Runs a mutation without a session.
-    pub async fn mutation(&self, path: &str) -> Result<(), String> {
+    /// Runs a mutation without a session. Gives its result and its commit.
+    pub async fn mutation(&self, path: &str, args: Json) -> Result<(Value, Timestamp), String> {
         let backend = self.backend();
         let caller = caller(&backend);
-        let result = backend.mutation(&caller, path, json!([{}])).await;
-        let result = result.map_err(|error| error.to_string())?.result;
-        result.map(|_| ()).map_err(|failure| failure.text)
+        let result = backend.mutation(&caller, path, json!([args])).await;
+        let result = result.map_err(|error| error.to_string())?;
+        let value = result.result.map_err(|failure| failure.text)?;
+        Ok((value, result.ts))
     }
 
     /// Sets an environment variable, which no function looks at.

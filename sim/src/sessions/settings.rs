@@ -25,7 +25,13 @@ pub struct SessionSettings {
 impl SessionSettings {
     /// Draws them.
     pub fn draw(rng: &mut Rng) -> Self {
+        // A generator beside the other one: what that draws after it stays as it is.
+        let mut of_jobs = Rng::with_seed(rng.clone().u64(..));
         let weights = Function::ALL.iter().map(|function| {
+            let rng = match function.is_of_jobs() {
+                true => &mut of_jobs,
+                false => &mut *rng,
+            };
             let weight = if rng.u8(..4) == 0 {
                 0
             } else {

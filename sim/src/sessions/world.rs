@@ -8,13 +8,16 @@ use concave_core::runtime::Runtime;
 use concave_core::{ErrorClass, Timestamp};
 use fastrand::Rng;
 use futures_channel::oneshot;
+use serde_json::{Value as Json, json};
 
+use super::judge::{self, Noted};
+use super::rest;
 use super::server::Server;
-use super::{judge, rest};
 use crate::app::deploy::{Pushed, Variant};
 use crate::app::faults::{ENGINE_FAILED, EngineFaults};
+use crate::app::{Function, LAST_CHILD};
 use crate::client::protocol::Protocol;
-use crate::client::record::{Record, View};
+use crate::client::record::{Outcome, Record, View};
 use crate::client::{Client, Handle};
 use crate::disk::Disk;
 use crate::executor::Node;
@@ -31,6 +34,8 @@ const CLOCK_JUMP_NS_MAX: i64 = 120 * 1_000_000_000;
 const CUT_MAX: Duration = Duration::from_secs(8);
 /// Simulated time after the last fault within which all calls end and all clients see the newest state.
 const RECOVERY: Duration = Duration::from_secs(400);
+/// Simulated time within which a scheduled function is run after it is due, if nothing else happens.
+const PROMPT: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -110,7 +115,7 @@ impl World {
         if !matches!(pushed, Some(Ok(Pushed::Live))) {
             return Err(format!("the app could not be deployed: {pushed:?}"));
         }
-        self.server.mutation("setup:fill").await?;
+        self.server.mutation("setup:fill", json!({})).await?;
         let began = self.server.newest();
         self.record.observe(began);
         let tasks = self.server.tasks();
@@ -282,15 +287,24 @@ impl World {
         }
     }
 
-    /// Liveness: all that clients have begun ends, and each of them sees the newest state.
+    /// Liveness: all that clients have begun ends, what was scheduled is run, and each of them sees the newest state.
     async fn recover(&self) -> Result<(), String> {
         let deadline = self.supervisor.monotonic() + RECOVERY;
         let mut has_caught_up = false;
+        let mut is_prompt = false;
         loop {
             let mut late = Vec::new();
             let unsettled = self.each(|shared| unsettled(shared));
             for (client, unsettled) in unsettled.into_iter().enumerate() {
                 late.extend(unsettled.map(|what| format!("client {client} waits for {what}")));
+            }
+            let jobs = self.unfinished_jobs().await?;
+            self.set_clock_to_last(&jobs);
+            late.extend(jobs.iter().map(|job| format!("{job} is to be run")));
+            if late.is_empty() && !is_prompt {
+                is_prompt = true;
+                self.jobs_start_promptly().await?;
+                continue;
             }
             if late.is_empty() && !has_caught_up {
                 late = self.behind().await;
@@ -335,6 +349,59 @@ impl World {
                 results,
             });
         }
+        Ok(())
+    }
+
+    /// The scheduled functions that are not finished: tokens, states, and when they are to run.
+    async fn unfinished_jobs(&self) -> Result<Vec<Json>, String> {
+        let jobs = self.server.query("jobs:unfinished", json!({})).await?;
+        Ok(jobs.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Puts the server's clock right: what was scheduled before it was set back waits until it has caught up.
+    fn set_clock_to_last(&self, jobs: &[Json]) {
+        let times = jobs.iter().filter_map(|job| job[2].as_f64());
+        let last = times.fold(0.0, f64::max);
+        let ahead_ms = last - self.server.wall().as_millis_f64();
+        if ahead_ms > PROMPT.as_millis() as f64 {
+            self.server.jump_clock((ahead_ms * 1e6) as i64);
+        }
+    }
+
+    /// While nothing else happens, a function that is scheduled while a later one waits is run when it is due.
+    async fn jobs_start_promptly(&self) -> Result<(), String> {
+        let far = PROMPT * 20;
+        self.schedule("w-far", far).await?;
+        // The scheduler knows what it waits for.
+        self.supervisor.sleep(LOOK * 2).await;
+        let near = LOOK * 2;
+        self.schedule("w-near", near).await?;
+        let deadline = self.supervisor.monotonic() + near + PROMPT;
+        loop {
+            let jobs = self.unfinished_jobs().await?;
+            if !jobs.iter().any(|job| job[0] == "w-near/s") {
+                return Ok(());
+            }
+            if self.supervisor.monotonic() > deadline {
+                return Err(format!(
+                    "{PROMPT:?} after it was due, of {jobs:?}, w-near/s is to be run"
+                ));
+            }
+            self.supervisor.sleep(LOOK).await;
+        }
+    }
+
+    /// Schedules a mutation, as clients do.
+    async fn schedule(&self, token: &str, after: Duration) -> Result<(), String> {
+        let args = json!({
+            "token": token, "list": "l0", "after": after.as_millis() as f64, "left": 0.0, "child": LAST_CHILD,
+            "via": false, "cancel": false,
+        });
+        let function = Function::Schedule;
+        self.record.call(token, function, args.clone());
+        self.record.sent(token);
+        let (value, ts) = self.server.mutation(function.path(), args).await?;
+        self.record.ended(token, Outcome::Returned(value, Some(ts)));
         Ok(())
     }
 
@@ -385,8 +452,13 @@ impl World {
         started.map_err(|error| format!("the deployment does not open again: {error}"))?;
         let storage = self.server.storage().ok_or("the server is down")?;
         let archive = self.server.archive();
+        let noted = Noted {
+            began,
+            starts: self.engine_faults.starts(),
+            clock_jumps: self.server.clock_jumps(),
+        };
         let mut report = Report::default();
-        let verdict = judge::check(&self.record, began, archive, &*storage, &mut report).await;
+        let verdict = judge::check(&self.record, &noted, archive, &*storage, &mut report).await;
         self.count(|total| total.add(&report));
         verdict?;
         if self.settings.retention().is_some() {
