@@ -236,6 +236,32 @@ bugs! {
     /// The database goes on when its log could not be moved into the file.
     FailedMoveIgnored,
 
+    // Scheduled functions.
+    /// Functions run up to a second before they are due.
+    JobRunsEarly,
+    /// When the head of the queue cannot be read, it is taken to be empty.
+    HeadFailureForgotten,
+    /// Changes of the head of the queue go unnoticed.
+    HeadNotWatched,
+    /// A run that is over goes on to count as running.
+    EndedJobStillRuns,
+    /// What a mutation schedules is a transaction of its own.
+    ScheduledApart,
+    /// A scheduled mutation is finished in a transaction after its own.
+    FinishedApart,
+    /// What a scheduled mutation has written remains when it fails.
+    FailedJobKeepsWrites,
+    /// A scheduled mutation that fails is tried again.
+    FailedJobTriedAgain,
+    /// Canceling an action in progress changes nothing.
+    CancelInProgressIgnored,
+    /// What a canceled action schedules is not canceled.
+    CanceledStillSchedules,
+    /// A scheduled action runs without being marked as in progress.
+    ActionNotMarked,
+    /// Actions that were in progress when the server ended remain so.
+    ActionsNotGivenUp,
+
     // The simulator's own storage.
     /// An append is not synced.
     SyncSkipped,

@@ -33,6 +33,10 @@ const RARE: &[Bug] = &[
     Bug::NextSchemaNotChecked,
     Bug::IndexReadTooEarly,
     Bug::MutationNotHeldFor,
+    Bug::HeadFailureForgotten,
+    Bug::CancelInProgressIgnored,
+    Bug::CanceledStillSchedules,
+    Bug::ActionsNotGivenUp,
 ];
 
 /// A way to run a seed; the error says what was wrong, on its first line in a few words.

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Entry;
+use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
 use crate::value::InternalId;
 
@@ -71,6 +72,10 @@ impl Queue {
     pub fn turn(&mut self, now: Timestamp, clock: Duration) -> Vec<Wish> {
         let mut wishes = Vec::new();
         let free = PARALLEL_MAX - self.running.len();
+        let now = match planted(Bug::JobRunsEarly) {
+            true => Timestamp(now.0 + 1_000_000_000),
+            false => now,
+        };
         match &self.head {
             Head::Known(entries) => {
                 let due = entries
@@ -100,6 +105,7 @@ impl Queue {
     /// The head was read: entries in order of their due time, or `None` if storage failed.
     pub fn head_read(&mut self, entries: Option<Vec<Entry>>, clock: Duration) {
         self.head = match (&self.head, entries) {
+            (_, None) if planted(Bug::HeadFailureForgotten) => Head::Known(Vec::new()),
             (_, None) => Head::Unknown(clock + RETRY),
             // No job can begin while the head is unknown, so this happens as often as there are jobs running.
             (Head::Reading { again: true }, Some(_)) => Head::Unknown(Duration::ZERO),
@@ -119,7 +125,9 @@ impl Queue {
 
     /// A run of that job is over, whatever came of it.
     pub fn ended(&mut self, job: InternalId) {
-        self.running.remove(&job);
+        if !planted(Bug::EndedJobStillRuns) {
+            self.running.remove(&job);
+        }
         self.head_changed();
     }
 

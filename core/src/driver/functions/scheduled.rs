@@ -8,6 +8,7 @@ use crate::engine::{Failure, FunctionKind, LogLine};
 use crate::error::{Error, Result};
 use crate::function::{self, Access};
 use crate::identity::Identity;
+use crate::planted::{Bug, planted};
 use crate::request_id::RequestId;
 use crate::schedule::{self, ACTION_LOST, Found, JobState};
 use crate::timestamp::Timestamp;
@@ -80,6 +81,10 @@ impl Functions {
             let usage = tx.usage();
             let (conflict, table) = match database.commit(tx).await {
                 Ok(_) => {
+                    if planted(Bug::FinishedApart) && matches!(next, Next::Finished { .. }) {
+                        self.mark_in_progress(job).await?;
+                        self.finish_action(job, JobState::Success).await?;
+                    }
                     match next {
                         Next::Act(args) => self.act(&context, job, &path, args).await,
                         Next::Finished { failure, logs } => {
@@ -132,7 +137,11 @@ impl Functions {
         let (job, args) = (found.id.internal, found.job.args.clone());
         let before = tx.savepoint();
         // The mutation sees itself in progress; no one else does, since it is finished when this commits.
-        found.enter(&mut tx, JobState::InProgress, now)?;
+        let is_marked = !planted(Bug::ActionNotMarked) || function.kind != FunctionKind::Action;
+        let is_apart = planted(Bug::FinishedApart) && function.kind == FunctionKind::Mutation;
+        if is_marked && !is_apart {
+            found.enter(&mut tx, JobState::InProgress, now)?;
+        }
         if function.kind == FunctionKind::Action {
             return Ok((tx, Next::Act(args)));
         }
@@ -142,10 +151,18 @@ impl Functions {
         let (state, failure) = match outcome.result {
             Ok(_) => (JobState::Success, None),
             Err(failure) => {
-                tx.rollback(before);
+                if planted(Bug::FailedJobTriedAgain) {
+                    return Err(Error::overloaded("Planted", failure.message));
+                }
+                if !planted(Bug::FailedJobKeepsWrites) {
+                    tx.rollback(before);
+                }
                 (failed(&failure), Some(failure))
             }
         };
+        if planted(Bug::FinishedApart) {
+            return Ok((tx, finished(failure, outcome.logs)));
+        }
         let found = self.find_job(&mut tx, job).await?;
         let found = found.ok_or_else(|| Error::internal("A job vanished in its transaction."))?;
         found.enter(&mut tx, state, self.now())?;
@@ -169,6 +186,10 @@ impl Functions {
                 }
             }
         };
+        if planted(Bug::ActionNotMarked) {
+            // Whatever comes of it: without the mark it is run again.
+            let _ = self.mark_in_progress(job).await;
+        }
         let mut failures = 0;
         while self.finish_action(job, state.clone()).await.is_err() {
             self.wait_for_storage(&mut failures).await;
@@ -179,6 +200,15 @@ impl Functions {
     async fn finish_action(&self, job: InternalId, state: JobState) -> Result<()> {
         self.change_job(job, |tx, found, now| match found.job.state() {
             JobState::InProgress => found.enter(tx, state.clone(), now),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// For planted bugs: marks a job outside of the transaction that should have.
+    async fn mark_in_progress(&self, job: InternalId) -> Result<()> {
+        self.change_job(job, |tx, found, now| match found.job.state() {
+            JobState::Pending => found.enter(tx, JobState::InProgress, now),
             _ => Ok(()),
         })
         .await

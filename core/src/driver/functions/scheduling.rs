@@ -12,6 +12,7 @@ use crate::driver::attempts::Attempts;
 use crate::engine::{FunctionKind, SystemError, SystemResult};
 use crate::error::{Error, Result};
 use crate::function::{Arguments, CallState};
+use crate::planted::{Bug, planted};
 use crate::schedule::{self, Found, Job, JobState, ScheduledTime};
 use crate::timestamp::Timestamp;
 use crate::transaction::Transaction;
@@ -27,6 +28,16 @@ impl Functions {
     ) -> Answer {
         refuse_in_queries(state)?;
         let request = Request::parse(args, state.now)?;
+        if planted(Bug::ScheduledApart) {
+            let mut apart = self.shared.database.begin();
+            let (parent, now) = (state.scheduled, state.now);
+            let id = self
+                .schedule_in(deployment, &mut apart, parent, request, now)
+                .await?;
+            // Whether it commits is another matter than whether the caller does.
+            let _ = self.shared.database.commit(apart).await;
+            return Ok(id_json(id));
+        }
         let id = self
             .schedule_in(
                 deployment,
@@ -103,6 +114,7 @@ impl Functions {
         tx.count_scheduled(request.args.size())?;
         let canceled = match parent {
             None => false,
+            Some(_) if planted(Bug::CanceledStillSchedules) => false,
             Some(parent) => self
                 .find_job(tx, parent.internal)
                 .await?
@@ -137,6 +149,9 @@ impl Functions {
         let is_own = own == Some(id) && found.is_own_write();
         if is_own && *found.job.state() == JobState::InProgress {
             return Err(SystemError::new("A mutation cannot cancel itself").into());
+        }
+        if planted(Bug::CancelInProgressIgnored) && *found.job.state() == JobState::InProgress {
+            return Ok(());
         }
         if !found.job.state().is_finished() {
             found.enter(tx, JobState::Canceled, now)?;

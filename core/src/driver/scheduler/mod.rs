@@ -18,6 +18,7 @@ use super::subscription::{Subscription, Watcher};
 use super::{CommitError, Database};
 use crate::error::{Error, Result};
 use crate::persistence::Order;
+use crate::planted::{Bug, planted};
 use crate::schedule::{ENTRIES, ENTRIES_BY_DUE, Entry, HEAD_ROWS, Queue, Step, Wish, step_prefix};
 use crate::transaction::{Scan, Transaction};
 use crate::value::InternalId;
@@ -60,7 +61,9 @@ enum Event {
 async fn run(functions: Functions) {
     let database = functions.database();
     let runtime = database.runtime();
-    give_up_actions(&functions).await;
+    if !planted(Bug::ActionsNotGivenUp) {
+        give_up_actions(&functions).await;
+    }
     let mut queue = Queue::default();
     let mut under_way: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
     let (sender, mut changes) = mpsc::unbounded();
@@ -100,7 +103,9 @@ async fn run(functions: Functions) {
                 Event::Ended(job) => queue.ended(job),
                 Event::Head(Ok((entries, subscription))) => {
                     queue.head_read(Some(entries), runtime.monotonic());
-                    subscription.watch(&watcher);
+                    if !planted(Bug::HeadNotWatched) {
+                        subscription.watch(&watcher);
+                    }
                     _watched = Some(subscription);
                 }
                 Event::Head(Err(_)) => queue.head_read(None, runtime.monotonic()),
