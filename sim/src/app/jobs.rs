@@ -112,8 +112,8 @@ async fn cancel(ctx: NativeContext, args: Json) -> Answer {
 
 /// An action that schedules by itself or by a mutation that it calls. It may cancel what it has scheduled by itself.
 async fn schedule_from_action(ctx: NativeContext, args: Json) -> Answer {
-    // Meanwhile it may be canceled, and then what it schedules is canceled as well.
-    ctx.call("host/sleep", json!({ "ms": 20 })).await?;
+    // Long enough for the server to die meanwhile, now and then. It may also be canceled, and then what it schedules is canceled as well.
+    ctx.call("host/sleep", json!({ "ms": 300 })).await?;
     if args["via"] == true {
         let token = args["token"].as_str().unwrap_or_default();
         let args = json!({
