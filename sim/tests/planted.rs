@@ -1,9 +1,8 @@
 //! Goal: the simulation notices defects, each of many kinds, and soon. Method: [`Bug`]s in the core are switched on one
 //! at a time, and the seeds are counted until a checker or an assertion objects; without the bug the same seed passes.
 //!
-//! An ordinary run leaves out the bugs that take hundreds of seeds. `SIM_PLANTED=full` looks for every bug, and lists
-//! the different objections that it finds: a bug with one only hangs on one checker. `SIM_PLANTED=OldKeyNotEnded`
-//! shows how that bug fails.
+//! `SIM_PLANTED=full` also counts the seeds of bugs that take hundreds, and lists the different objections that it finds:
+//! a bug with one only hangs on one checker. `SIM_PLANTED=OldKeyNotEnded` shows how that bug fails.
 
 use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
@@ -28,15 +27,21 @@ const MEDIAN: u64 = 50;
 /// Objections that a full run collects for each bug.
 const OBJECTIONS: usize = 25;
 
-/// Bugs that take many seeds: only a full run looks for them.
-const RARE: &[Bug] = &[
-    Bug::NextSchemaNotChecked,
-    Bug::IndexReadTooEarly,
-    Bug::MutationNotHeldFor,
-    Bug::HeadFailureForgotten,
-    Bug::CancelInProgressIgnored,
-    Bug::CanceledStillSchedules,
-    Bug::ActionsNotGivenUp,
+/// Bugs that more than a hundred seeds do not show, each with the first seed that does. An ordinary run begins there; a
+/// full run begins with the first seed of all, as for every other bug. Whatever changes the worlds of seeds makes these
+/// numbers wrong, and the ordinary run slower; a full run tells the new ones.
+const RARE: &[(Bug, u64)] = &[
+    (Bug::NextSchemaNotChecked, 225),
+    (Bug::IndexReadTooEarly, 572),
+    (Bug::IndexUsedUnfilled, 868),
+    (Bug::RunsSharedAcrossTime, 297),
+    (Bug::MutationNotHeldFor, 1373),
+    (Bug::QueriesReadNewest, 1157),
+    (Bug::ReadBackFailureIgnored, 347),
+    (Bug::HeadFailureForgotten, 267),
+    (Bug::CanceledStillSchedules, 173),
+    (Bug::ActionsNotGivenUp, 305),
+    (Bug::FailedMoveIgnored, 570),
 ];
 
 /// A way to run a seed; the error says what was wrong, on its first line in a few words.
@@ -139,7 +144,8 @@ struct Caught {
 fn hunt(bug: Bug, full: bool) -> Option<Caught> {
     let begun = Instant::now();
     let (_, run) = level(bug);
-    let mut caught = (0..WORST).filter_map(|seed| {
+    let known = RARE.iter().find(|(rare, _)| *rare == bug && !full);
+    let mut caught = (known.map_or(0, |(_, seed)| *seed)..WORST).filter_map(|seed| {
         let objection = with(Some(bug), || run(seed)).err()?;
         Some((seed, objection))
     });
@@ -184,8 +190,8 @@ fn every_planted_bug_is_caught() {
     let choice = std::env::var("SIM_PLANTED").unwrap_or_default();
     let full = choice == "full";
     let chosen = |bug: &Bug| match choice.as_str() {
-        "" => !RARE.contains(bug),
-        name => full || format!("{bug:?}") == name,
+        "" | "full" => true,
+        name => format!("{bug:?}") == name,
     };
     let bugs: Vec<_> = Bug::ALL.iter().copied().filter(chosen).collect();
     let next = AtomicUsize::new(0);
