@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ConvexHttpClient } from "convex/browser";
+import { ConvexClient, ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { App } from "./lib/app.mjs";
 import { ForeignClient } from "./lib/client.mjs";
@@ -13,7 +13,7 @@ import { JUDGE } from "./lib/paths.mjs";
 import { Server } from "./lib/server.mjs";
 import { within } from "./lib/wait.mjs";
 
-const RUST_CLIENTS = 5;
+const SOCKET_CLIENTS = 5;
 const HTTP_CLIENTS = 3;
 const TRANSACTIONS_PER_CLIENT = 100;
 /** Lists that are in use at once; each is left for a new one when it has this many elements. */
@@ -111,23 +111,38 @@ async function assertStrict({ operations }) {
   assert.equal(valid, true, JSON.stringify(anomalies, null, 2));
 }
 
-function connect() {
+/** A function of the app by its path, for npm clients. */
+const named = (path) => path.split(":").reduce((at, name) => at[name], api);
+
+/** The official Rust client. It has a new session with every connection, so what it sends again may happen twice. */
+const rust = () => ForeignClient.rust(server);
+
+/** The official npm client. It keeps its session, so that what it sends again happens once. */
+function npm() {
+  const client = new ConvexClient(server.url, { logger: false });
+  return {
+    query: (path, args) => client.query(named(path), args),
+    mutation: (path, args) => client.mutation(named(path), args),
+    close: () => client.close(),
+  };
+}
+
+/** Some clients that `open` connects, and some that send each request on its own. */
+function connect(open) {
   const http = Array.from({ length: HTTP_CLIENTS }, () => {
     const client = new ConvexHttpClient(server.url, { logger: false });
-    const call = (op, path, args) =>
-      client[op](
-        path.split(":").reduce((at, name) => at[name], api),
-        args,
-      );
-    return { query: (...args) => call("query", ...args), mutation: (...args) => call("mutation", ...args) };
+    return {
+      query: (path, args) => client.query(named(path), args),
+      mutation: (path, args) => client.mutation(named(path), args),
+    };
   });
-  const rust = Array.from({ length: RUST_CLIENTS }, () => ForeignClient.rust(server));
-  return { clients: [...rust, ...http], close: () => Promise.all(rust.map((client) => client.close())) };
+  const connected = Array.from({ length: SOCKET_CLIENTS }, open);
+  return { clients: [...connected, ...http], close: () => Promise.all(connected.map((client) => client.close())) };
 }
 
 test("concurrent transactions are strictly serializable", { timeout: 180_000 }, async () => {
   const history = new History("calm");
-  const { clients, close } = connect();
+  const { clients, close } = connect(rust);
   try {
     const work = clients.map((client) => {
       let left = TRANSACTIONS_PER_CLIENT;
@@ -145,7 +160,7 @@ test("concurrent transactions are strictly serializable", { timeout: 180_000 }, 
 
 test("they still are when the server is killed amid them", { timeout: 180_000 }, async () => {
   const history = new History("killed");
-  const { clients, close } = connect();
+  const { clients, close } = connect(npm);
   const enough = clients.length * TRANSACTIONS_PER_CLIENT;
   try {
     const work = Promise.all(clients.map((client) => history.run(client, () => history.done >= enough)));
@@ -163,7 +178,7 @@ test("they still are when the server is killed amid them", { timeout: 180_000 },
 
 test("the judge refuses a changed history", async () => {
   const history = new History("changed");
-  const { clients, close } = connect();
+  const { clients, close } = connect(rust);
   try {
     await history.run(clients[0], () => history.done >= 30);
   } finally {
