@@ -25,7 +25,7 @@ const WORST: u64 = 5_000;
 /// Seeds within which half of them must be.
 const MEDIAN: u64 = 50;
 /// Objections that a full run collects for each bug.
-const OBJECTIONS: usize = 25;
+const OBJECTIONS: usize = 5;
 
 /// Bugs that more than a hundred seeds do not show, each with the first seed that does. An ordinary run begins there; a
 /// full run begins with the first seed of all, as for every other bug. Whatever changes the worlds of seeds makes these
