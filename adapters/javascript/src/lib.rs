@@ -1,6 +1,7 @@
-//! The engine-neutral half of Concave's JavaScript engines: the web platform that user code sees.
+//! The engine-neutral half of Concave's JavaScript engines: what calling a function means ([`engine`]), which modules
+//! there are ([`modules`]), and the web platform that user code sees.
 //!
-//! It comes in two pieces. The [`prelude`] is JavaScript: scripts that an engine evaluates once, in order, before it
+//! The platform comes in two pieces. The [`prelude`] is JavaScript: scripts that an engine evaluates once, in order, before it
 //! loads a program; they define `console`, `Date`, `URL`, `fetch` and the rest. [`HostState`] is Rust: what those
 //! scripts call for everything that is not JavaScript's business (time, randomness, log lines) or that Rust does
 //! better (URL parsing, text decoding, cryptography). One prelude serves many calls: all state that a call builds up
@@ -23,12 +24,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod concurrency;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod console;
 mod crypto;
+pub mod engine;
 mod form;
 mod host;
+pub mod modules;
 mod prelude;
 mod stack;
 mod text;

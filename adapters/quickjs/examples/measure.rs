@@ -12,6 +12,7 @@ use concave_core::engine::{
     Environment, FunctionCall, FunctionEngine, FunctionKind, Limits, Module, Outcome, Program,
     Reply, SyncHost, SystemResult, Turn,
 };
+use concave_javascript::engine::EngineOptions;
 use concave_quickjs::{QuickJsEngine, QuickJsOptions};
 use futures_executor::block_on;
 
@@ -36,7 +37,7 @@ export const garbage = query(() => { let n; for (let i = 0; i < 3000000; i++) n 
 ";
 
 fn program() -> Arc<Program> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundle");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../javascript/tests/bundle");
     let mut modules = BTreeMap::new();
     let mut add = |path: String, source: String| {
         let module = Module {
@@ -107,7 +108,10 @@ fn run(engine: &QuickJsEngine, program: &Arc<Program>, path: &str, args: &str) -
 fn main() {
     let engine = QuickJsEngine::new(QuickJsOptions {
         transaction_threads: 1,
-        transaction_slots: 1,
+        engine: EngineOptions {
+            transaction_slots: 1,
+            ..EngineOptions::default()
+        },
         ..QuickJsOptions::default()
     })
     .expect("threads");

@@ -3,11 +3,10 @@
 
 use std::ffi::{CStr, c_int};
 
-use concave_core::engine::SystemError;
-use concave_javascript::{HostError, Phase};
+use concave_javascript::HostError;
 use rquickjs_sys as qjs;
 
-use crate::host::{self, Ending, Host, Pending};
+use crate::host::{self, Host, Pending};
 use crate::js;
 
 /// Puts the functions on the global object.
@@ -61,16 +60,6 @@ impl From<HostError> for Thrown {
     }
 }
 
-impl From<SystemError> for Thrown {
-    fn from(error: SystemError) -> Self {
-        Thrown::Error(HostError {
-            name: "Error",
-            message: error.message,
-            fatal: error.fatal,
-        })
-    }
-}
-
 /// Runs the body of a native function: nothing jumps out of it, and a call that has to end does so afterwards.
 ///
 /// # Safety
@@ -87,12 +76,7 @@ unsafe fn native(
         let value = match body(&mut *host) {
             Ok(value) => value,
             Err(Thrown::Pending) => qjs::JS_EXCEPTION,
-            Err(Thrown::Error(error)) => {
-                if error.fatal && (*host).ending.is_none() {
-                    (*host).ending = Some(Ending::Fatal(error.message.clone()));
-                }
-                js::throw(ctx, error.name, &error.message)
-            }
+            Err(Thrown::Error(error)) => js::throw(ctx, error.name, &error.message),
         };
         host::end(host, None);
         value
@@ -147,7 +131,7 @@ unsafe extern "C" fn host_call(
             for value in args {
                 values.push(js::to_host(ctx, *value)?);
             }
-            let result = host.state.call(&op, &values)?;
+            let result = host.call.host_call(&op, &values)?;
             Ok(js::from_host(ctx, result))
         })
     }
@@ -163,9 +147,7 @@ unsafe extern "C" fn sync_call(
     unsafe {
         native(ctx, |host| {
             let (op, args) = texts(ctx, arguments(argc, argv))?;
-            refuse_import(host, &op)?;
-            let sync = host.sync.as_ref().ok_or_else(|| at_import(&op))?;
-            let answer = sync.call(&op, &args)?;
+            let answer = host.call.sync_call(&op, &args)?;
             Ok(js::from_text(ctx, &answer))
         })
     }
@@ -181,54 +163,19 @@ unsafe extern "C" fn async_call(
     unsafe {
         native(ctx, |host| {
             let (op, args) = texts(ctx, arguments(argc, argv))?;
-            refuse_import(host, &op)?;
             let mut settle = [qjs::JS_UNDEFINED; 2];
             let promise = qjs::JS_NewPromiseCapability(ctx, settle.as_mut_ptr());
             if qjs::JS_IsException(promise) {
                 return Err(Thrown::Pending);
             }
             let [resolve, reject] = settle;
-            match host.issue(op, args, Pending { resolve, reject }) {
-                Some(_) => Ok(promise),
+            match host
+                .call
+                .async_call(op, args, Pending { resolve, reject })?
+            {
+                Some(()) => Ok(promise),
                 None => Err(Thrown::Pending),
             }
         })
-    }
-}
-
-/// System calls belong to running functions.
-fn refuse_import(host: &Host, op: &str) -> Result<(), HostError> {
-    if host.state.phase() == Phase::Import {
-        Err(at_import(op))
-    } else {
-        Ok(())
-    }
-}
-
-fn at_import(op: &str) -> HostError {
-    const DATABASE: [&str; 13] = [
-        "get",
-        "insert",
-        "shallowMerge",
-        "replace",
-        "remove",
-        "queryStream",
-        "queryStreamNext",
-        "queryCleanup",
-        "queryPage",
-        "count",
-        "db/normalizeId",
-        "search",
-        "vectorSearch",
-    ];
-    let name = op.strip_prefix("1.0/").unwrap_or(op);
-    HostError {
-        name: "Error",
-        message: if DATABASE.contains(&name) {
-            "Can't use database at import time".to_owned()
-        } else {
-            format!("{name} unsupported at import time")
-        },
-        fatal: false,
     }
 }

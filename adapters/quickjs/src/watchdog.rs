@@ -17,8 +17,10 @@ use std::sync::Once;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use concave_javascript::engine::thread_time;
+
 use crate::guard::Guard;
-use crate::host::{Host, thread_time};
+use crate::host::Host;
 
 /// How long after the deadline the timer goes off.
 const GRACE: Duration = Duration::from_millis(250);

@@ -32,15 +32,15 @@ export const add = mutation(async (value) =>
 const BUNDLED: [(&str, &str); 3] = [
     (
         "notes.js",
-        include_str!("../../../adapters/quickjs/tests/bundle/notes.js"),
+        include_str!("../../../adapters/javascript/tests/bundle/notes.js"),
     ),
     (
         "_deps/TKILZRCL.js",
-        include_str!("../../../adapters/quickjs/tests/bundle/_deps/TKILZRCL.js"),
+        include_str!("../../../adapters/javascript/tests/bundle/_deps/TKILZRCL.js"),
     ),
     (
         "_deps/EVCRMLF3.js",
-        include_str!("../../../adapters/quickjs/tests/bundle/_deps/EVCRMLF3.js"),
+        include_str!("../../../adapters/javascript/tests/bundle/_deps/EVCRMLF3.js"),
     ),
 ];
 

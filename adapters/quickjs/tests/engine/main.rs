@@ -1,9 +1,29 @@
-//! The engine as its drivers use it: calls of bundled functions, hostile code, isolation, push-time evaluation.
+//! What every engine must do, on QuickJS.
 #![allow(clippy::unwrap_used)]
 
-mod common;
-mod conformance;
-mod evaluate;
-mod functions;
-mod hostile;
-mod isolation;
+use std::sync::Arc;
+
+use concave_core::engine::FunctionEngine;
+use concave_javascript::engine::EngineOptions;
+use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+
+use crate::engine::common::Options;
+
+#[path = "../../../javascript/tests/engine/mod.rs"]
+mod engine;
+
+/// Starts the engine.
+fn make(options: Options) -> Arc<dyn FunctionEngine> {
+    QuickJsEngine::new(QuickJsOptions {
+        transaction_threads: options.threads,
+        action_threads: options.threads,
+        engine: EngineOptions {
+            transaction_slots: options.transaction_slots,
+            action_slots: options.action_slots,
+            ..EngineOptions::default()
+        },
+        import_time: options.import_time,
+        ..QuickJsOptions::default()
+    })
+    .unwrap()
+}

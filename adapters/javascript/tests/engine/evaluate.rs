@@ -1,10 +1,10 @@
 //! What modules say about themselves at push time.
 
-use concave_core::engine::{Evaluation, Failure, FunctionEngine};
+use concave_core::engine::{Evaluation, Failure};
 use futures_executor::block_on;
 use serde_json::{Value as Json, json};
 
-use crate::common::{bundle, engine, functions, program};
+use super::common::{bundle, engine, functions, program};
 
 fn evaluate(modules: &[(&str, &str)], evaluation: Evaluation) -> Result<Json, Failure> {
     block_on(engine().evaluate(program(modules), evaluation))

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use concave_core::engine::{Environment, Evaluation, Failure, Program};
-use concave_javascript::{HostInputs, Phase, SourceMaps};
-use rquickjs_sys as qjs;
 use serde_json::{Map, Value as Json, json};
 
+use super::world::{Argument, Entry, World, call_for_text, import};
 use crate::modules::SCHEME;
-use crate::world::{Argument, Entries, World};
+use crate::{HostInputs, Phase, SourceMaps};
 
 /// Modules that are evaluated in their own ways.
 const NOT_FUNCTIONS: [&str; 3] = ["schema.js", "auth.config.js", "convex.config.js"];
 
 /// Evaluates in a world that is then thrown away.
-pub(crate) fn evaluate(
-    world: &mut World,
+pub(crate) fn evaluate<W: World>(
+    world: &mut W,
     program: &Arc<Program>,
     evaluation: &Evaluation,
     maps: &SourceMaps,
@@ -28,23 +27,19 @@ pub(crate) fn evaluate(
     };
     match evaluation {
         Evaluation::Functions => evaluator.functions(),
-        Evaluation::Schema(path) => evaluator.exported(path, false, |entries| entries.schema),
-        Evaluation::AuthConfig(path) => {
-            evaluator.exported(path, true, |entries| entries.auth_config)
-        }
-        Evaluation::Definition(path) => {
-            evaluator.exported(path, false, |entries| entries.definition)
-        }
+        Evaluation::Schema(path) => evaluator.exported(path, false, Entry::Schema),
+        Evaluation::AuthConfig(path) => evaluator.exported(path, true, Entry::AuthConfig),
+        Evaluation::Definition(path) => evaluator.exported(path, false, Entry::Definition),
     }
 }
 
-struct Evaluator<'a> {
-    world: &'a mut World,
+struct Evaluator<'a, W> {
+    world: &'a mut W,
     program: &'a Arc<Program>,
     maps: &'a SourceMaps,
 }
 
-impl Evaluator<'_> {
+impl<W: World> Evaluator<'_, W> {
     fn functions(&mut self) -> Result<Json, Failure> {
         let mut modules = Map::new();
         for (path, module) in &self.program.modules {
@@ -67,19 +62,18 @@ impl Evaluator<'_> {
 
     fn module(&mut self, path: &str) -> Result<Json, Failure> {
         let namespace = self.import(path, false)?;
-        let entries = self.world.entries();
-        let mut functions = self.list(path, entries.functions, namespace)?;
+        let mut functions = self.list(path, Entry::Functions, &namespace)?;
         // Stable, so that functions without a position come first, by name.
         functions.sort_by_key(|function| {
             let place = |field: &str| function["pos"][field].as_u64();
             (place("start_lineno"), place("start_col"))
         });
         let routes = match path {
-            "http.js" => Some(self.list(path, entries.routes, namespace)?),
+            "http.js" => Some(self.list(path, Entry::Routes, &namespace)?),
             _ => None,
         };
         let crons = match path {
-            "crons.js" => Some(self.list(path, entries.crons, namespace)?),
+            "crons.js" => Some(self.list(path, Entry::Crons, &namespace)?),
             _ => None,
         };
         Ok(json!({
@@ -94,10 +88,11 @@ impl Evaluator<'_> {
     fn list(
         &mut self,
         path: &str,
-        entry: qjs::JSValue,
-        namespace: qjs::JSValue,
+        entry: Entry,
+        namespace: &W::Value,
     ) -> Result<Vec<Json>, Failure> {
-        let text = self.world.call_for_text(
+        let text = call_for_text(
+            self.world,
             entry,
             &[Argument::Value(namespace)],
             self.program,
@@ -142,12 +137,13 @@ impl Evaluator<'_> {
         &mut self,
         path: &str,
         is_auth_config: bool,
-        entry: impl Fn(Entries) -> qjs::JSValue,
+        entry: Entry,
     ) -> Result<Json, Failure> {
         let namespace = self.import(path, is_auth_config)?;
-        let text = self.world.call_for_text(
-            entry(self.world.entries()),
-            &[Argument::Value(namespace)],
+        let text = call_for_text(
+            self.world,
+            entry,
+            &[Argument::Value(&namespace)],
             self.program,
             self.maps,
         )?;
@@ -155,7 +151,7 @@ impl Evaluator<'_> {
             .map_err(|error| Failure::new(format!("{path} exports invalid JSON: {error}")))
     }
 
-    fn import(&mut self, path: &str, is_auth_config: bool) -> Result<qjs::JSValue, Failure> {
+    fn import(&mut self, path: &str, is_auth_config: bool) -> Result<W::Value, Failure> {
         let inputs = HostInputs {
             phase: Phase::Import,
             now: self.program.import_time,
@@ -163,12 +159,12 @@ impl Evaluator<'_> {
             env: if path == "schema.js" {
                 Arc::new(BTreeMap::new())
             } else {
-                self.world.environment(self.program)
+                Arc::new(self.program.environment_variables.clone())
             },
             env_must_exist: is_auth_config,
             elapsed: None,
         };
-        self.world.import(inputs, self.program, path, self.maps)
+        import(self.world, inputs, self.program, path, self.maps)
     }
 
     /// Shows what the code printed below the failure.

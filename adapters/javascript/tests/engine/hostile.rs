@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use concave_core::engine::{FunctionEngine, FunctionKind, Limits};
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
 use futures_executor::block_on;
 
-use crate::common::{LIMITS, Named, call, engine, eval, query, run_call};
+use crate::make;
+
+use super::common::{LIMITS, Named, Options, call, engine, eval, query, run_call};
 
 /// Runs a body with little time, then an innocent one in the same slot.
 fn survive(body: &str) -> String {
@@ -17,19 +18,17 @@ fn survive(body: &str) -> String {
 
 fn survive_for(cpu: Duration, body: &str) -> String {
     // One slot, so that the same world is used again and again.
-    static ENGINE: OnceLock<Arc<QuickJsEngine>> = OnceLock::new();
+    static ENGINE: OnceLock<Arc<dyn FunctionEngine>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
-        QuickJsEngine::new(QuickJsOptions {
-            transaction_threads: 1,
-            action_threads: 1,
+        make(Options {
+            threads: 1,
             transaction_slots: 1,
-            ..QuickJsOptions::default()
+            ..Options::default()
         })
-        .unwrap()
     });
     let mut hostile = call(&query(body), FunctionKind::Query, "a:f", "[{}]");
     hostile.limits = Limits { cpu, ..LIMITS };
-    let outcome = run_call(engine, hostile, |_, _| Ok("null".to_owned()));
+    let outcome = run_call(&**engine, hostile, |_, _| Ok("null".to_owned()));
     // Nothing here needs longer than the watchdog's patience.
     assert!(
         outcome.cpu < cpu + Duration::from_secs(2),
@@ -42,7 +41,7 @@ fn survive_for(cpu: Duration, body: &str) -> String {
         "a:f",
         "[{}]",
     );
-    let after = run_call(engine, innocent, |_, _| panic!("no system calls"));
+    let after = run_call(&**engine, innocent, |_, _| panic!("no system calls"));
     assert_eq!(after.result.unwrap(), "[null,null,2]", "{body}");
     match outcome.result {
         Ok(value) => value,
@@ -166,12 +165,11 @@ fn broken_globals_hurt_nobody_else() {
 
 #[test]
 fn an_abandoned_call_ends_soon_and_frees_its_slot() {
-    let engine = QuickJsEngine::new(QuickJsOptions {
-        transaction_threads: 1,
+    let engine = make(Options {
+        threads: 1,
         transaction_slots: 1,
-        ..QuickJsOptions::default()
-    })
-    .unwrap();
+        ..Options::default()
+    });
     let mut endless = call(&query("while (1);"), FunctionKind::Query, "a:f", "[{}]");
     endless.limits.cpu = Duration::from_secs(3600);
     let mut execution = engine.start(endless, Arc::new(Named));
@@ -184,7 +182,7 @@ fn an_abandoned_call_ends_soon_and_frees_its_slot() {
     std::thread::sleep(Duration::from_millis(50));
     drop(execution);
     let after = run_call(
-        &engine,
+        &*engine,
         call(&query("return 1"), FunctionKind::Query, "a:f", "[{}]"),
         |_, _| panic!("no system calls"),
     );

@@ -10,8 +10,33 @@ use concave_core::engine::{
     Environment, FunctionCall, FunctionEngine, FunctionKind, Limits, Module, Outcome, Program,
     Reply, SyncHost, SystemError, SystemResult, Turn,
 };
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
 use futures_executor::block_on;
+
+use crate::make;
+
+/// What tests ask of an engine.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// Threads for queries and mutations, and as many for actions, where an engine has such.
+    pub threads: usize,
+    /// Queries and mutations at a time.
+    pub transaction_slots: usize,
+    /// Actions at a time.
+    pub action_slots: usize,
+    /// Time for importing a module.
+    pub import_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            transaction_slots: 4,
+            action_slots: 4,
+            import_time: Duration::from_millis(500),
+        }
+    }
+}
 
 /// A program of modules given by path and source.
 pub fn program(modules: &[(&str, &str)]) -> Arc<Program> {
@@ -48,7 +73,8 @@ pub fn bundle() -> Arc<Program> {
     static BUNDLE: OnceLock<Arc<Program>> = OnceLock::new();
     BUNDLE
         .get_or_init(|| {
-            let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundle");
+            let root =
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../javascript/tests/bundle");
             let mut files = Vec::new();
             for folder in ["", "_deps"] {
                 for entry in std::fs::read_dir(root.join(folder)).unwrap() {
@@ -76,21 +102,9 @@ pub fn bundle() -> Arc<Program> {
 }
 
 /// One engine for all tests that need no other.
-pub fn engine() -> Arc<QuickJsEngine> {
-    static ENGINE: OnceLock<Arc<QuickJsEngine>> = OnceLock::new();
-    ENGINE
-        .get_or_init(|| {
-            QuickJsEngine::new(QuickJsOptions {
-                transaction_threads: 2,
-                action_threads: 2,
-                transaction_slots: 4,
-                action_slots: 4,
-                import_time: Duration::from_millis(500),
-                ..QuickJsOptions::default()
-            })
-            .unwrap()
-        })
-        .clone()
+pub fn engine() -> Arc<dyn FunctionEngine> {
+    static ENGINE: OnceLock<Arc<dyn FunctionEngine>> = OnceLock::new();
+    ENGINE.get_or_init(|| make(Options::default())).clone()
 }
 
 pub const LIMITS: Limits = Limits {
@@ -129,7 +143,7 @@ impl SyncHost for Named {
 
 /// Runs a call to its end.
 pub fn run_call(
-    engine: &QuickJsEngine,
+    engine: &dyn FunctionEngine,
     call: FunctionCall,
     mut answer: impl FnMut(&str, &str) -> SystemResult,
 ) -> Outcome {
@@ -159,7 +173,7 @@ pub fn run_call(
 
 /// Runs a call that makes no system calls.
 pub fn run(program: &Arc<Program>, kind: FunctionKind, path: &str, args: &str) -> Outcome {
-    run_call(&engine(), call(program, kind, path, args), |op, _| {
+    run_call(&*engine(), call(program, kind, path, args), |op, _| {
         panic!("unexpected system call {op}")
     })
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use concave_core::engine::{
-    FunctionEngine, FunctionKind, Observed, Reply, SystemError, SystemResult, Turn,
-};
+use concave_core::engine::{FunctionKind, Observed, Reply, SystemError, SystemResult, Turn};
 use futures_executor::block_on;
 use serde_json::{Value as Json, json};
 
-use crate::common::{Named, bundle, call, engine, eval, functions, program, query, run, run_call};
+use super::common::{Named, bundle, call, engine, eval, functions, program, query, run, run_call};
 
 fn none(op: &str, _: &str) -> SystemResult {
     panic!("unexpected system call {op}")
@@ -26,7 +24,7 @@ fn a_query_returns_its_result() {
 fn system_calls_are_turns() {
     let mut seen = Vec::new();
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&bundle(), FunctionKind::Mutation, "notes:both", "[{}]"),
         |op, args| {
             seen.push(format!("{op} {args}"));
@@ -59,7 +57,7 @@ fn parallel_system_calls_share_a_turn() {
 fn what_a_mutation_does_not_await_is_done_too() {
     let mut ops = 0;
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&bundle(), FunctionKind::Mutation, "notes:dangling", "[{}]"),
         |_, _| {
             ops += 1;
@@ -74,7 +72,7 @@ fn what_a_mutation_does_not_await_is_done_too() {
 fn what_an_action_does_not_await_is_warned_about() {
     let program = query("Convex.asyncSyscall('1.0/x', '{}'); return 1");
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&program, FunctionKind::Action, "a:f", "[{}]"),
         none,
     );
@@ -90,7 +88,7 @@ fn what_an_action_does_not_await_is_warned_about() {
 fn database_queries_stream() {
     let mut rows = 0;
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&bundle(), FunctionKind::Query, "notes:list", "[{}]"),
         |op, args| {
             rows += 1;
@@ -142,7 +140,7 @@ fn convex_errors_keep_their_data() {
 #[test]
 fn errors_of_system_calls_can_be_caught_with_their_data() {
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&bundle(), FunctionKind::Mutation, "notes:nested", "[{}]"),
         |_, _| {
             Err(SystemError {
@@ -163,7 +161,7 @@ fn errors_of_system_calls_can_be_caught_with_their_data() {
 fn fatal_errors_of_system_calls_cannot_be_caught() {
     let program = query("try { await Convex.asyncSyscall('x', '{}') } catch { return 'caught' }");
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&program, FunctionKind::Query, "a:f", "[{}]"),
         |_, _| {
             Err(SystemError {
@@ -209,7 +207,7 @@ fn actions_go_on_with_any_reply() {
 #[test]
 fn timers_sleep_by_system_call() {
     let outcome = run_call(
-        &engine(),
+        &*engine(),
         call(&bundle(), FunctionKind::Action, "notes:sleepy", "[{}]"),
         |op, args| {
             assert_eq!((op, args), ("host/sleep", r#"{"ms":5}"#));

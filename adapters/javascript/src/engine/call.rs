@@ -1,126 +1,124 @@
 //! One call in a world: its turns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use concave_core::engine::{
     Failure, FunctionCall, FunctionKind, LogLevel, LogLine, Outcome, Reply, SyncHost, Turn,
 };
-use concave_javascript::{HostInputs, SourceMaps};
-use rquickjs_sys as qjs;
 
-use crate::host::{Ending, thread_time};
-use crate::world::{Argument, Bounds, Settled, World, qjs_is_exception};
+use super::host::Ending;
+use super::thread_time;
+use super::world::{Argument, Bounds, Completion, Entry, Settled, World, describe, reject};
+use crate::{HostInputs, SourceMaps};
 
 /// A call that has begun.
-pub(crate) struct Call {
+pub(crate) struct Call<V> {
     request: FunctionCall,
     bounds: Bounds,
-    /// The promise of the result.
-    promise: qjs::JSValue,
+    /// The promise of the result, or what was thrown instead of it.
+    promise: Completion<V>,
     /// Time spent in JavaScript.
     cpu: Duration,
 }
 
-// SAFETY: the promise is a value of the world, which goes from thread to thread together with its call.
-#[allow(unsafe_code)]
-unsafe impl Send for Call {}
+/// What a call starts from, beside the request.
+pub(crate) struct Surroundings {
+    pub(crate) sync: Arc<dyn SyncHost>,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    /// Environment variables.
+    pub(crate) env: Arc<BTreeMap<String, String>>,
+    /// Whether time passes during the call.
+    pub(crate) real_time: bool,
+}
 
 /// What a turn leads to.
-pub(crate) enum Progress {
+pub(crate) enum Progress<V> {
     /// The call goes on after replies.
-    Waiting(Box<Call>, Turn),
+    Waiting(Box<Call<V>>, Turn),
     /// It is over.
     Done(Turn),
 }
 
-impl Call {
+impl<V: Clone> Call<V> {
     /// Enters the module's world, calls the function and runs until it waits.
-    pub(crate) fn begin(
-        world: &mut World,
+    pub(crate) fn begin<W: World<Value = V>>(
+        world: &mut W,
         request: FunctionCall,
-        sync: Arc<dyn SyncHost>,
-        cancelled: Arc<std::sync::atomic::AtomicBool>,
+        surroundings: Surroundings,
         maps: &SourceMaps,
-        real_time: bool,
-    ) -> Progress {
+    ) -> Progress<V> {
         let begun = Instant::now();
         let bounds = Bounds {
             time: request.limits.cpu,
             memory: request.limits.memory,
             stack: request.limits.stack,
         };
-        let call = Box::new(Call {
-            request,
-            bounds,
-            promise: qjs::JS_UNDEFINED,
-            cpu: Duration::ZERO,
-        });
-        let namespace = match world.enter(&call.request.program, &call.request.module, maps) {
+        let namespace = match world.enter(&request.program, &request.module, bounds, maps) {
             Ok(namespace) => namespace,
-            Err(failure) => return call.end(world, Err(failure)),
+            Err(failure) => return over(failure),
         };
         let inputs = HostInputs {
-            phase: call.request.kind.into(),
-            now: call.request.now,
-            seed: call.request.seed,
-            env: world.environment(&call.request.program),
+            phase: request.kind.into(),
+            now: request.now,
+            seed: request.seed,
+            env: surroundings.env,
             env_must_exist: false,
-            elapsed: real_time.then(|| Box::new(move || begun.elapsed()) as _),
+            elapsed: surroundings
+                .real_time
+                .then(|| Box::new(move || begun.elapsed()) as _),
         };
         let host = world.host();
-        host.reset(inputs, call.request.program.clone());
-        host.set_issued_bytes_max(bounds.memory);
-        host.sync = Some(sync);
-        host.cancelled = cancelled;
-        world.bound(bounds);
+        host.reset(inputs, request.program.clone());
+        host.connect(surroundings.sync, bounds.memory, surroundings.cancelled);
+        let call = Box::new(Call {
+            // Replaced by the first turn.
+            promise: Ok(namespace.clone()),
+            request,
+            bounds,
+            cpu: Duration::ZERO,
+        });
         call.turn(world, maps, |call, world| {
             let args = [
-                Argument::Value(namespace),
+                Argument::Value(&namespace),
                 Argument::Text(&call.request.export),
                 Argument::Text(kind_name(call.request.kind)),
                 Argument::Text(&call.request.args),
             ];
-            call.promise = world.call(world.entries().invoke, &args)?;
+            call.promise = world.call(Entry::Invoke, &args)?;
             Ok(())
         })
     }
 
     /// Delivers replies and runs until the function waits again.
-    pub(crate) fn resume(
+    pub(crate) fn resume<W: World<Value = V>>(
         self: Box<Self>,
-        world: &mut World,
+        world: &mut W,
         replies: &[Reply],
         maps: &SourceMaps,
-    ) -> Progress {
+    ) -> Progress<V> {
         self.turn(world, maps, |_, world| {
             for reply in replies {
-                let Some((pending, _)) = world.host().pending.remove(&reply.id) else {
+                let Some(pending) = world.host().answered(reply.id) else {
                     continue;
                 };
-                let data;
-                let result = match &reply.result {
-                    Ok(text) => Ok(text.as_str()),
-                    Err(error) if error.fatal => {
-                        return Err(Ending::Fatal(error.message.clone()));
-                    }
-                    Err(error) => {
-                        data = error.data.as_ref().map(ToString::to_string);
-                        Err((error.message.as_str(), data.as_deref()))
-                    }
-                };
-                world.settle(pending, result)?;
+                match &reply.result {
+                    Ok(text) => world.settle(pending, Ok(text))?,
+                    Err(error) => reject(world, pending, error)?,
+                }
             }
             Ok(())
         })
     }
 
-    fn turn(
+    fn turn<W: World<Value = V>>(
         mut self: Box<Self>,
-        world: &mut World,
+        world: &mut W,
         maps: &SourceMaps,
-        start: impl FnOnce(&mut Call, &mut World) -> Result<(), Ending>,
-    ) -> Progress {
+        start: impl FnOnce(&mut Self, &mut W) -> Result<(), Ending>,
+    ) -> Progress<V> {
         let begun = thread_time();
         world.begin_turn(self.bounds.time.saturating_sub(self.cpu));
         let ran = start(&mut self, world).and_then(|()| world.drain());
@@ -139,28 +137,37 @@ impl Call {
     }
 
     /// The result, unless the call waits.
-    fn state(&mut self, world: &mut World, maps: &SourceMaps) -> Option<Result<String, Failure>> {
-        let program = self.request.program.clone();
-        if qjs_is_exception(self.promise) {
-            return Some(Err(world.take_exception(&program, maps, self.bounds)));
+    fn state<W: World<Value = V>>(
+        &self,
+        world: &mut W,
+        maps: &SourceMaps,
+    ) -> Option<Result<String, Failure>> {
+        let describe = |world: &mut W, thrown: &V| {
+            Some(Err(describe(
+                world,
+                thrown,
+                &self.request.program,
+                maps,
+                self.bounds,
+            )))
+        };
+        let promise = match &self.promise {
+            Ok(promise) => promise,
+            Err(thrown) => return describe(world, thrown),
+        };
+        if let Some(reason) = world.unhandled_rejection(Some(promise)) {
+            return describe(world, &reason);
         }
-        if let Some(reason) = world.unhandled_rejection(Some(self.promise)) {
-            return Some(Err(world.describe(reason, &program, maps, self.bounds)));
-        }
-        match world.settled(self.promise) {
-            Settled::Rejected(reason) => {
-                Some(Err(world.describe(reason, &program, maps, self.bounds)))
-            }
+        match world.settled(promise) {
+            Settled::Rejected(reason) => describe(world, &reason),
             // What a transaction has asked for is done even if nobody awaits it.
-            Settled::Fulfilled(_) if self.is_transaction() && !world.host().issued.is_empty() => {
-                None
-            }
-            Settled::Fulfilled(value) => Some(world.text(value).ok_or_else(|| {
+            Settled::Fulfilled(_) if self.is_transaction() && world.host().has_issued() => None,
+            Settled::Fulfilled(value) => Some(world.text(&value).ok_or_else(|| {
                 Failure::new(
                     "Uncaught TypeError: The function returned something that is not JSON text.",
                 )
             })),
-            Settled::Pending if world.host().pending.is_empty() => {
+            Settled::Pending if world.host().pending().next().is_none() => {
                 Some(Err(Failure::new("Returned promise will never resolve")))
             }
             Settled::Pending => None,
@@ -171,12 +178,13 @@ impl Call {
         self.request.kind != FunctionKind::Action
     }
 
-    fn end(self: Box<Self>, world: &mut World, result: Result<String, Failure>) -> Progress {
+    fn end<W: World>(&self, world: &mut W, result: Result<String, Failure>) -> Progress<V> {
+        let memory = world.memory_max();
         let host = world.host();
         let mut logs = host.state.take_logs();
         let observed = host.state.observed();
-        if result.is_ok() && !host.pending.is_empty() {
-            let mut names: Vec<&str> = host.pending.values().map(|(_, op)| op.as_str()).collect();
+        let mut names: Vec<&str> = host.pending().collect();
+        if result.is_ok() && !names.is_empty() {
             names.sort_unstable();
             logs.push(LogLine {
                 level: LogLevel::Warn,
@@ -195,9 +203,14 @@ impl Call {
             logs,
             observed,
             cpu: self.cpu,
-            memory: world.memory_max(),
+            memory,
         }))
     }
+}
+
+/// The end of a call none of whose code has run.
+fn over<V>(failure: Failure) -> Progress<V> {
+    Progress::Done(super::over(failure))
 }
 
 fn kind_name(kind: FunctionKind) -> &'static str {

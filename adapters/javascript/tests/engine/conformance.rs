@@ -7,7 +7,7 @@ use concave_core::engine::FunctionKind;
 use concave_javascript::conformance::{Answer, EvalEngine, Evaluated, run};
 use concave_javascript::{HostInputs, Phase};
 
-use crate::common::{call, engine, functions, program, run_call};
+use super::common::{call, engine, functions, program, run_call};
 
 struct Engine;
 
@@ -43,7 +43,7 @@ impl EvalEngine for Engine {
         call.now = inputs.now;
         call.seed = inputs.seed;
         call.limits.cpu = Duration::from_secs(60);
-        let outcome = run_call(&engine(), call, answer);
+        let outcome = run_call(&*engine(), call, answer);
         Evaluated {
             result: outcome
                 .result

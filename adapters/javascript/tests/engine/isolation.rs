@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use concave_core::engine::{FunctionEngine, FunctionKind, Reply, Turn};
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
 use futures_executor::block_on;
 use futures_util::future::join_all;
 
-use crate::common::{Named, bundle, call, engine, functions, program, run, run_call};
+use crate::make;
+
+use super::common::{Named, Options, bundle, call, engine, functions, program, run, run_call};
 
 #[test]
 fn a_thousand_calls_leave_nothing_behind() {
@@ -62,12 +63,11 @@ fn calls_run_in_parallel_and_wait_for_slots() {
 
 #[test]
 fn nested_calls_get_a_slot_while_their_callers_wait() {
-    let engine = QuickJsEngine::new(QuickJsOptions {
-        transaction_threads: 1,
+    let engine = make(Options {
+        threads: 1,
         transaction_slots: 2,
-        ..QuickJsOptions::default()
-    })
-    .unwrap();
+        ..Options::default()
+    });
     let program = program(&[(
         "a.js",
         &functions(&[(
@@ -76,13 +76,13 @@ fn nested_calls_get_a_slot_while_their_callers_wait() {
         )]),
     )]);
     fn nest(
-        engine: &Arc<QuickJsEngine>,
+        engine: &Arc<dyn FunctionEngine>,
         program: &Arc<concave_core::engine::Program>,
         depth: u32,
     ) -> String {
         let mut call = call(program, FunctionKind::Mutation, "a:f", "[{}]");
         call.depth = 8 - depth;
-        let outcome = run_call(engine, call, |_, _| {
+        let outcome = run_call(&**engine, call, |_, _| {
             if depth == 0 {
                 return Ok("0".to_owned());
             }

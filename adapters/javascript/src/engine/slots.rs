@@ -1,60 +1,60 @@
-//! A bounded number of worlds, lent to calls.
+//! A bounded number of places, lent to calls.
 //!
-//! A call keeps its world from its first turn to its last, also while it waits for system calls, one of which may be a
-//! nested call that needs a world too. So that callers never keep their callees waiting, every depth of nesting has
-//! places of its own: a call only ever waits for calls of its depth, which wait for deeper ones at most. Within a depth
-//! calls are served in the order of their arrival. Worlds are made by whoever gets a place without one.
+//! A call keeps its place from its first turn to its last, also while it waits for system calls, one of which may be a
+//! nested call that needs a place too. So that callers never keep their callees waiting, every depth of nesting has
+//! slots of its own: a call only ever waits for calls of its depth, which wait for deeper ones at most. Within a depth
+//! calls are served in the order of their arrival. Places are made by whoever gets a slot without one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use futures_channel::oneshot;
 
+use super::seat::Place;
 use crate::concurrency::{Mutex, MutexGuard};
-use crate::world::World;
 
 /// Depths told apart; deeper calls share the last. Greater than the depth that the core allows.
 const DEPTHS: usize = 16;
 
-/// What is lent: in production, a [`World`].
+/// What is lent: in production, a [`Place`].
 pub(crate) trait Reusable {
     /// Ends what the borrower did with it.
     fn release(&mut self);
 }
 
-impl Reusable for World {
+impl<P: Place> Reusable for P {
     fn release(&mut self) {
-        self.host().release();
+        Place::release(self);
     }
 }
 
-/// The worlds.
-pub(crate) struct Slots<W: Reusable = World> {
-    state: Mutex<State<W>>,
-    /// Places of each depth, and worlds kept while idle.
+/// The slots.
+pub(crate) struct Slots<P: Reusable> {
+    state: Mutex<State<P>>,
+    /// Slots of each depth, and places kept while idle.
     bound: usize,
 }
 
-struct State<W: Reusable> {
+struct State<P: Reusable> {
     /// Most recently used last.
-    idle: Vec<W>,
-    depths: [Depth<W>; DEPTHS],
+    idle: Vec<P>,
+    depths: [Depth<P>; DEPTHS],
 }
 
-struct Depth<W: Reusable> {
-    /// Places lent.
+struct Depth<P: Reusable> {
+    /// Slots lent.
     lent: usize,
-    queue: VecDeque<oneshot::Sender<Lease<W>>>,
+    queue: VecDeque<oneshot::Sender<Lease<P>>>,
 }
 
-/// A place, with its world unless that has yet to be made. Gives both back when dropped.
-pub(crate) struct Lease<W: Reusable = World> {
-    slots: Arc<Slots<W>>,
+/// A slot, with its place unless that has yet to be made. Gives both back when dropped.
+pub(crate) struct Lease<P: Reusable> {
+    slots: Arc<Slots<P>>,
     depth: usize,
-    pub(crate) world: Option<W>,
+    pub(crate) place: Option<P>,
 }
 
-impl<W: Reusable> Slots<W> {
+impl<P: Reusable> Slots<P> {
     pub(crate) fn new(bound: usize) -> Arc<Self> {
         assert!(bound > 0, "a class of calls needs a slot");
         let depth = |_| Depth {
@@ -70,29 +70,29 @@ impl<W: Reusable> Slots<W> {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State<W>> {
+    fn state(&self) -> MutexGuard<'_, State<P>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a call, at best with a world that `suits` it. None if the engine ends meanwhile.
+    /// A slot for a call, at best with a place that `suits` it. None if the engine ends meanwhile.
     pub(crate) async fn lease(
         self: &Arc<Self>,
         depth: u32,
-        suits: impl Fn(&W) -> bool,
-    ) -> Option<Lease<W>> {
+        suits: impl Fn(&P) -> bool,
+    ) -> Option<Lease<P>> {
         let depth = (depth as usize).min(DEPTHS - 1);
         let receiver = {
             let mut state = self.state();
             if state.depths[depth].lent < self.bound {
                 state.depths[depth].lent += 1;
                 let suited = state.idle.iter().rposition(suits);
-                let world = match suited {
+                let place = match suited {
                     Some(index) => Some(state.idle.remove(index)),
-                    // As long as there may be more worlds, one of its own: so modules spread over them.
-                    None if state.worlds() < self.bound => None,
+                    // As long as there may be more places, one of its own: so modules spread over them.
+                    None if state.places() < self.bound => None,
                     None => state.idle.pop(),
                 };
-                return Some(self.place(depth, world));
+                return Some(self.slot(depth, place));
             }
             let (sender, receiver) = oneshot::channel();
             state.depths[depth].queue.push_back(sender);
@@ -101,32 +101,32 @@ impl<W: Reusable> Slots<W> {
         receiver.await.ok()
     }
 
-    fn place(self: &Arc<Self>, depth: usize, world: Option<W>) -> Lease<W> {
+    fn slot(self: &Arc<Self>, depth: usize, place: Option<P>) -> Lease<P> {
         Lease {
             slots: self.clone(),
             depth,
-            world,
+            place,
         }
     }
 }
 
-impl<W: Reusable> State<W> {
-    /// Worlds that exist or are being made, at most.
-    fn worlds(&self) -> usize {
+impl<P: Reusable> State<P> {
+    /// Places that exist or are being made, at most.
+    fn places(&self) -> usize {
         self.idle.len() + self.depths.iter().map(|depth| depth.lent).sum::<usize>()
     }
 }
 
-impl<W: Reusable> Drop for Lease<W> {
+impl<P: Reusable> Drop for Lease<P> {
     fn drop(&mut self) {
-        let mut world = self.world.take();
-        if let Some(world) = &mut world {
-            world.release();
+        let mut place = self.place.take();
+        if let Some(place) = &mut place {
+            place.release();
         }
         let next = {
             let mut state = self.slots.state();
             let depth = &mut state.depths[self.depth];
-            // Callers that are gone need no place.
+            // Callers that are gone need no slot.
             while depth
                 .queue
                 .front()
@@ -137,20 +137,20 @@ impl<W: Reusable> Drop for Lease<W> {
             let Some(next) = depth.queue.pop_front() else {
                 depth.lent -= 1;
                 if state.idle.len() < self.slots.bound {
-                    state.idle.extend(world);
+                    state.idle.extend(place);
                 }
                 return;
             };
             next
         };
         // If the caller has gone since, the lease comes back and serves the next one as it is dropped here.
-        drop(next.send(self.slots.place(self.depth, world)));
+        drop(next.send(self.slots.slot(self.depth, place)));
     }
 }
 
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings {
-    //! Run by `cargo test -p concave-quickjs --features shuttle --lib interleavings`.
+    //! Run by `cargo test -p concave-javascript --features shuttle --lib interleavings`.
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -192,7 +192,7 @@ mod interleavings {
                         };
                         let now = lent.fetch_add(1, Ordering::Relaxed) + 1;
                         assert!(now <= BOUND, "more places are lent than there are");
-                        lease.world.get_or_insert_with(|| Dummy(released));
+                        lease.place.get_or_insert_with(|| Dummy(released));
                         yield_now().await;
                         lent.fetch_sub(1, Ordering::Relaxed);
                     })

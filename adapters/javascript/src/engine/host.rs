@@ -1,0 +1,240 @@
+//! What a world's native functions reach: the state of the present call on Rust's side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use concave_core::Timestamp;
+use concave_core::engine::{Program, SyncHost, SystemCall};
+
+use crate::{HostError, HostInputs, HostState, Phase};
+
+/// Why a call ends before its code has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It used up its time.
+    TimedOut,
+    /// It used up its memory.
+    OutOfMemory,
+    /// Nobody waits for it any longer.
+    Cancelled,
+    /// An error that user code may not catch.
+    Fatal(String),
+}
+
+/// The state of a call. `P` is what settles the promise of a system call.
+///
+/// Values of JavaScript in here mean nothing once the world is entered again, and are forgotten before.
+pub struct CallHost<P> {
+    /// What the prelude knows of the call.
+    pub state: HostState,
+    program: Option<Arc<Program>>,
+    sync: Option<Arc<dyn SyncHost>>,
+    /// System calls since the last turn.
+    issued: Vec<SystemCall>,
+    /// Unanswered system calls, with their operations' names.
+    pending: BTreeMap<u32, (P, String)>,
+    last_id: u32,
+    /// Bytes of issued calls, which user code makes us hold outside of its heap.
+    issued_bytes: usize,
+    issued_bytes_max: usize,
+    /// Why the call has to end, if it has to.
+    pub ending: Option<Ending>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl<P> Default for CallHost<P> {
+    /// A host without a call.
+    fn default() -> Self {
+        Self {
+            state: HostState::new(HostInputs {
+                phase: Phase::Import,
+                now: Timestamp::ZERO,
+                seed: [0; 32],
+                env: Arc::default(),
+                env_must_exist: false,
+                elapsed: None,
+            }),
+            program: None,
+            sync: None,
+            issued: Vec::new(),
+            pending: BTreeMap::new(),
+            last_id: 0,
+            issued_bytes: 0,
+            issued_bytes_max: usize::MAX,
+            ending: None,
+            cancelled: Arc::default(),
+        }
+    }
+}
+
+impl<P> CallHost<P> {
+    /// Lets go of what belongs to the last call.
+    pub fn release(&mut self) {
+        self.program = None;
+        self.sync = None;
+        self.issued = Vec::new();
+        self.pending = BTreeMap::new();
+    }
+
+    /// Forgets the last call and begins importing, or a call, with these inputs.
+    pub fn reset(&mut self, inputs: HostInputs, program: Arc<Program>) {
+        *self = Self {
+            state: HostState::new(inputs),
+            program: Some(program),
+            ..Self::default()
+        };
+    }
+
+    /// What a call has beyond importing: system calls, of which it may issue so many bytes per turn, and a caller who
+    /// may lose interest.
+    pub(crate) fn connect(
+        &mut self,
+        sync: Arc<dyn SyncHost>,
+        issued_bytes_max: usize,
+        cancelled: Arc<AtomicBool>,
+    ) {
+        self.sync = Some(sync);
+        self.issued_bytes_max = issued_bytes_max;
+        self.cancelled = cancelled;
+    }
+
+    /// The program that runs.
+    pub fn program(&self) -> Option<&Arc<Program>> {
+        self.program.as_ref()
+    }
+
+    /// Whether nobody waits for the call any longer.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Answers `__host`. A fatal error also ends the call.
+    ///
+    /// # Errors
+    /// What JavaScript is to throw.
+    pub fn host_call(
+        &mut self,
+        op: &str,
+        args: &[crate::HostValue],
+    ) -> Result<crate::HostValue, HostError> {
+        let result = self.state.call(op, args);
+        self.noted(result)
+    }
+
+    /// Answers `__syncHost`. A fatal error also ends the call.
+    ///
+    /// # Errors
+    /// What JavaScript is to throw.
+    pub fn sync_call(&mut self, op: &str, args: &str) -> Result<String, HostError> {
+        let result = self.refuse_import(op).and_then(|()| {
+            let sync = self.sync.as_ref().ok_or_else(|| at_import(op))?;
+            sync.call(op, args).map_err(|error| HostError {
+                name: "Error",
+                message: error.message,
+                fatal: error.fatal,
+            })
+        });
+        self.noted(result)
+    }
+
+    /// Takes what `__asyncHost` asks for, and `pending` for its answer. `None` ends the call: it has asked for too much
+    /// at once.
+    ///
+    /// # Errors
+    /// What JavaScript is to throw.
+    pub fn async_call(
+        &mut self,
+        op: String,
+        args: String,
+        pending: P,
+    ) -> Result<Option<()>, HostError> {
+        self.refuse_import(&op)?;
+        self.issued_bytes = self
+            .issued_bytes
+            .saturating_add(2 * op.len() + args.len() + size_of::<SystemCall>() + 64);
+        if self.issued_bytes > self.issued_bytes_max {
+            self.ending = Some(Ending::OutOfMemory);
+            return Ok(None);
+        }
+        self.last_id += 1;
+        self.pending.insert(self.last_id, (pending, op.clone()));
+        self.issued.push(SystemCall {
+            id: self.last_id,
+            op,
+            args,
+        });
+        Ok(Some(()))
+    }
+
+    fn noted<T>(&mut self, result: Result<T, HostError>) -> Result<T, HostError> {
+        if let Err(error) = &result
+            && error.fatal
+        {
+            self.end(Ending::Fatal(error.message.clone()));
+        }
+        result
+    }
+
+    /// Has the call end, unless it has to already.
+    pub fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
+    /// System calls belong to running functions.
+    fn refuse_import(&self, op: &str) -> Result<(), HostError> {
+        if self.state.phase() == Phase::Import {
+            Err(at_import(op))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands out the calls issued since the last time.
+    pub(crate) fn take_issued(&mut self) -> Vec<SystemCall> {
+        self.issued_bytes = 0;
+        std::mem::take(&mut self.issued)
+    }
+
+    pub(crate) fn has_issued(&self) -> bool {
+        !self.issued.is_empty()
+    }
+
+    /// Operations that have no answer yet.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &str> {
+        self.pending.values().map(|(_, op)| op.as_str())
+    }
+
+    /// What settles the promise of a system call, once.
+    pub(crate) fn answered(&mut self, id: u32) -> Option<P> {
+        self.pending.remove(&id).map(|(pending, _)| pending)
+    }
+}
+
+fn at_import(op: &str) -> HostError {
+    const DATABASE: [&str; 13] = [
+        "get",
+        "insert",
+        "shallowMerge",
+        "replace",
+        "remove",
+        "queryStream",
+        "queryStreamNext",
+        "queryCleanup",
+        "queryPage",
+        "count",
+        "db/normalizeId",
+        "search",
+        "vectorSearch",
+    ];
+    let name = op.strip_prefix("1.0/").unwrap_or(op);
+    HostError {
+        name: "Error",
+        message: if DATABASE.contains(&name) {
+            "Can't use database at import time".to_owned()
+        } else {
+            format!("{name} unsupported at import time")
+        },
+        fatal: false,
+    }
+}
