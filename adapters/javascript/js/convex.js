@@ -139,6 +139,7 @@
 
   /** Where a function's code begins: `[file, line, column]` from 1, or null. */
   function position(handler) {
+    if (web.position !== undefined) return web.position(handler);
     const { fileName, lineNumber, columnNumber } = isObject(handler) ? handler : {};
     return typeof fileName === "string" && lineNumber > 0 ? [fileName, lineNumber, columnNumber] : null;
   }

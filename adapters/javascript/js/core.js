@@ -6,7 +6,7 @@ globalThis.__web = (function () {
   "use strict";
 
   const global = globalThis;
-  const { __host: native, __asyncHost: asyncHost, __syncHost: syncHost } = global;
+  const { __host: native, __asyncHost: asyncHost, __syncHost: syncHost, __position: position } = global;
   const evaluate = global.eval;
   const nativeErrors = [
     "Error", "EvalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError", "InternalError",
@@ -87,7 +87,7 @@ globalThis.__web = (function () {
 
   const parts = Object.create(null);
   const web = {
-    global, host, asyncHost, syncHost, DOMException, tag, enumerable, expose, exposeLazily,
+    global, host, asyncHost, syncHost, position, DOMException, tag, enumerable, expose, exposeLazily,
 
     /** Defines a part now. */
     define(name, factory) {

@@ -1,4 +1,4 @@
-// The last script: puts lazy parts in place and takes the natives away.
+// The last script: puts lazy parts in place and takes away the natives, and what is of no use.
 (function () {
   "use strict";
 
@@ -31,5 +31,7 @@
   }
   web.expose("DOMException", web.DOMException);
   web.expose("self", web.global);
-  for (const name of ["__host", "__asyncHost", "__syncHost", "__web"]) delete web.global[name];
+  // Nobody is there to share with.
+  delete web.global.SharedArrayBuffer;
+  for (const name of ["__host", "__asyncHost", "__syncHost", "__position", "__web"]) delete web.global[name];
 })();

@@ -10,14 +10,15 @@
 //!
 //! # What an engine provides
 //!
-//! Three functions on the global object, present before the first prelude script runs. The last script deletes them;
-//! scripts keep them in their closures.
+//! Functions on the global object, present before the first prelude script runs. The last script deletes them; scripts
+//! keep them in their closures.
 //!
 //! | function | does |
 //! |---|---|
 //! | `__host(op, ...args)` | calls [`HostState::call`]. Arguments and result are [`HostValue`]s. A [`HostError`] is thrown as the built-in error class of its name, otherwise as an `Error` with that `name`; a fatal one ends the call and cannot be caught |
 //! | `__asyncHost(op, argsJson)` | issues an asynchronous system call; gives a promise of the answer's JSON text |
 //! | `__syncHost(op, argsJson)` | makes a synchronous system call; gives the answer's JSON text |
+//! | `__position(function)` | gives where a function's code begins, `[file, line, column]` counted from 1, or null; missing where functions have the properties `fileName`, `lineNumber` and `columnNumber` |
 //!
 //! After the last script the engine takes the entry points to programs from the global `__concave` and deletes it;
 //! see `js/convex.js`.

@@ -82,7 +82,7 @@ pub(crate) unsafe extern "C" fn interrupt(_: *mut qjs::JSRuntime, opaque: *mut c
     // SAFETY: worlds pass their host; no reference to it is alive while JavaScript runs.
     unsafe {
         (*host).guard.enter_host(true);
-        let ending = if (*host).call.is_cancelled() {
+        let ending = if (*host).call.cancelled().load(Ordering::Relaxed) {
             Some(Ending::Cancelled)
         } else if thread_time() > (*host).deadline {
             Some(Ending::TimedOut)

@@ -329,6 +329,10 @@ impl concave_javascript::engine::World for World {
         Ok(self.completion(promise))
     }
 
+    fn loaded(&mut self, namespace: qjs::JSValue) -> qjs::JSValue {
+        namespace
+    }
+
     fn call(
         &mut self,
         entry: Entry,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::engine::EngineKind;
+
 use crate::instance::InstanceSecret;
 
 const EXAMPLES: &str = "\
@@ -62,6 +64,9 @@ pub struct DevOptions {
     /// Folder of files to serve at the root of the API address [default: DIR/public, if there is one]
     #[arg(long = "static", value_name = "DIR")]
     pub static_files: Option<PathBuf>,
+    /// What runs functions
+    #[arg(long, value_name = "ENGINE", env = "CONCAVE_ENGINE", default_value_t)]
+    pub engine: EngineKind,
 }
 
 /// Runs a deployment until it is told to stop (SIGTERM or Ctrl-C).
@@ -122,6 +127,9 @@ pub struct ServeOptions {
     /// Hide error texts and log lines of functions from clients that are not admins
     #[arg(long, env = "CONCAVE_REDACT")]
     pub redact: bool,
+    /// What runs functions
+    #[arg(long, value_name = "ENGINE", env = "CONCAVE_ENGINE", default_value_t)]
+    pub engine: EngineKind,
 }
 
 /// Prints a new admin key. Keys do not expire; they are void once the deployment has another secret.

@@ -5,6 +5,7 @@
 mod admin_key;
 mod cli;
 mod dev;
+mod engine;
 mod instance;
 mod output;
 mod problem;
@@ -25,6 +26,13 @@ use crate::problem::Problem;
 const LAST_TASKS_TIME: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    #[cfg(feature = "v8")]
+    if std::env::args().nth(1).as_deref() == Some(engine::SNAPSHOT) {
+        return match concave_v8::make_snapshot() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt;
 use concave_core::driver::Backend;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
 use concave_sqlite::{SqliteOptions, SqlitePersistence};
 use concave_tokio::{TokioHttpClient, TokioRuntime};
 use tokio::net::TcpListener;
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::engine::EngineKind;
 use crate::instance::Instance;
 use crate::problem::Problem;
 
@@ -40,6 +40,7 @@ pub struct ServerOptions {
     pub site_url: Option<String>,
     pub static_files: Option<PathBuf>,
     pub redact: bool,
+    pub engine: EngineKind,
 }
 
 /// A deployment that is open but not yet served.
@@ -82,9 +83,7 @@ impl Server {
         };
         let config = options.instance.config(cloud_url, site_url, options.redact);
         let persistence = SqlitePersistence::open(options.persistence)?;
-        let engine = QuickJsEngine::new(QuickJsOptions::default()).map_err(|error| {
-            Problem::new(format!("the function engine does not start: {error}"))
-        })?;
+        let engine = options.engine.start()?;
         let http = TokioHttpClient::start().map_err(Problem::new)?;
         let world = TokioRuntime::current();
         let backend = Backend::open(world, persistence, engine, http, config).await?;

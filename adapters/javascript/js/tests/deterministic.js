@@ -39,6 +39,29 @@ test("text for people is American and in UTC", () => {
   equal((1234567n).toLocaleString(), "1,234,567");
 });
 
+test("Intl tells neither the machine's time nor its zone", () => {
+  if (typeof Intl !== "object") return;
+  equal(new Intl.DateTimeFormat().resolvedOptions().timeZone, "UTC");
+  equal(new Intl.DateTimeFormat().resolvedOptions().locale, "en-US");
+  equal(new Intl.DateTimeFormat("en", { hour: "numeric" }).resolvedOptions().timeZone, "UTC");
+  equal(Intl.DateTimeFormat("en", { timeZone: "Asia/Tokyo" }).resolvedOptions().timeZone, "Asia/Tokyo");
+  equal(new Intl.DateTimeFormat("en").format(), "11/14/2023");
+  equal(new Intl.DateTimeFormat("en").formatToParts().map(({ value }) => value).join(""), "11/14/2023");
+  const { format } = new Intl.DateTimeFormat("en");
+  equal([format(), format(0)], ["11/14/2023", "1/1/1970"]);
+  ok(new Intl.DateTimeFormat() instanceof Intl.DateTimeFormat);
+  equal(Intl.DateTimeFormat.supportedLocalesOf(["de"]), ["de"]);
+  equal(new Date(0).toLocaleString("en", { timeZone: "America/New_York" }).replace("\u202f", " "), "12/31/1969, 7:00:00 PM");
+  class Mine extends Intl.DateTimeFormat {}
+  ok(new Mine() instanceof Mine && new Mine().format(0) === "1/1/1970");
+});
+
+test("memory is not shared", () => {
+  equal(typeof SharedArrayBuffer, "undefined");
+  ok(new ArrayBuffer(8) instanceof ArrayBuffer && new Uint8Array(8).buffer instanceof ArrayBuffer);
+  equal([new ArrayBuffer(8).byteLength, ArrayBuffer.isView(new Uint8Array(1)), ArrayBuffer.name], [8, true, "ArrayBuffer"]);
+});
+
 test("Math.random is in range and varies", () => {
   const numbers = Array.from({ length: 100 }, Math.random);
   ok(numbers.every((number) => number >= 0 && number < 1));

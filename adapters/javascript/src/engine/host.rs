@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use concave_core::Timestamp;
 use concave_core::engine::{Program, SyncHost, SystemCall};
@@ -104,9 +104,9 @@ impl<P> CallHost<P> {
         self.program.as_ref()
     }
 
-    /// Whether nobody waits for the call any longer.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+    /// Set when nobody waits for the call any longer.
+    pub fn cancelled(&self) -> &Arc<AtomicBool> {
+        &self.cancelled
     }
 
     /// Answers `__host`. A fatal error also ends the call.

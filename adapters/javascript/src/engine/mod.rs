@@ -180,7 +180,7 @@ impl<P: Place> Execution for EngineExecution<P> {
                     }
                     turn
                 }
-                Err(oneshot::Canceled) => over(stopped()),
+                Err(oneshot::Canceled) => over(lost()),
             }
         }
         .boxed()
@@ -224,6 +224,12 @@ fn over(failure: Failure) -> Turn {
 
 fn stopped() -> Failure {
     Failure::new("The server is shutting down.")
+}
+
+fn lost() -> Failure {
+    Failure::new(
+        "The function was ended: it did not stop when its time was up, or the server is shutting down.",
+    )
 }
 
 /// Time that the calling thread has spent running.

@@ -168,11 +168,14 @@ pub trait World: Sized + 'static {
     /// To be called before JavaScript runs on this thread, with the time that it may take.
     fn begin_turn(&mut self, time: Duration);
 
-    /// Begins to load and evaluate a module of the program; gives a promise of its namespace.
+    /// Begins to load and evaluate a module of the program; gives a promise that is settled when that is done.
     ///
     /// # Errors
     /// Why the call had to end.
     fn load(&mut self, module: &str) -> Result<Completion<Self::Value>, Ending>;
+
+    /// The namespace of the module last loaded, given what the promise was fulfilled with.
+    fn loaded(&mut self, value: Self::Value) -> Self::Value;
 
     /// Calls an entry point.
     ///
@@ -240,9 +243,9 @@ pub fn import<W: World>(
         Err(thrown) => return Err(describe(world, &thrown, program, maps, bounds)),
     };
     match world.settled(&promise) {
-        Settled::Fulfilled(namespace) => match world.unhandled_rejection(None) {
+        Settled::Fulfilled(value) => match world.unhandled_rejection(None) {
             Some(reason) => Err(describe(world, &reason, program, maps, bounds)),
-            None => Ok(namespace),
+            None => Ok(world.loaded(value)),
         },
         Settled::Rejected(reason) => Err(describe(world, &reason, program, maps, bounds)),
         Settled::Pending => Err(Failure::new(format!(

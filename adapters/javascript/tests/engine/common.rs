@@ -18,6 +18,7 @@ use crate::make;
 #[derive(Clone, Copy)]
 pub struct Options {
     /// Threads for queries and mutations, and as many for actions, where an engine has such.
+    #[allow(dead_code)]
     pub threads: usize,
     /// Queries and mutations at a time.
     pub transaction_slots: usize,

@@ -17,7 +17,18 @@ fn a_query_returns_its_result() {
     let outcome = run(&bundle(), FunctionKind::Query, "notes:echo", r#"[{"n":2}]"#);
     assert_eq!(outcome.result.unwrap(), r#"{"calls":1,"n":2}"#);
     assert_eq!(outcome.observed, Observed::default());
-    assert!(outcome.memory > 100_000, "{}", outcome.memory);
+}
+
+#[test]
+fn memory_is_told() {
+    let memory = |body: &str| run(&query(body), FunctionKind::Query, "a:f", "[{}]").memory;
+    let (little, much) = (
+        memory("return 1"),
+        memory("globalThis.a = Array.from({ length: 300000 }, (_, i) => ({ i })); return 1"),
+    );
+    assert!(much > little + (5 << 20), "{little}, {much}");
+    let buffers = memory("globalThis.a = new Uint8Array(8 << 20); return 1");
+    assert!(buffers > little + (7 << 20), "{little}, {buffers}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use concave_core::engine::{FunctionEngine, FunctionKind, Reply, Turn};
 use futures_executor::block_on;
 use futures_util::future::join_all;
 
-use crate::make;
+use crate::{MEMORY_IS_EXACT, make};
 
 use super::common::{Named, Options, bundle, call, engine, functions, program, run, run_call};
 
@@ -27,8 +27,10 @@ fn a_thousand_calls_leave_nothing_behind() {
     for _ in 0..1000 {
         let outcome = run(&program, FunctionKind::Mutation, "a:f", "[{}]");
         assert_eq!(outcome.result.unwrap(), "[1,1,1,1,1]");
-        // The same heap, to the byte.
-        assert_eq!(*memory.get_or_insert(outcome.memory), outcome.memory);
+        if MEMORY_IS_EXACT {
+            // The same heap, to the byte.
+            assert_eq!(*memory.get_or_insert(outcome.memory), outcome.memory);
+        }
     }
 }
 

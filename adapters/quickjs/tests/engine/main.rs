@@ -12,6 +12,9 @@ use crate::engine::common::Options;
 #[path = "../../../javascript/tests/engine/mod.rs"]
 mod engine;
 
+/// Heaps are images, restored byte for byte.
+const MEMORY_IS_EXACT: bool = true;
+
 /// Starts the engine.
 fn make(options: Options) -> Arc<dyn FunctionEngine> {
     QuickJsEngine::new(QuickJsOptions {

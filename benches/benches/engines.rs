@@ -1,6 +1,7 @@
-//! What a call costs: `cargo run --release -p concave-quickjs --example measure`.
+//! What a call costs on each engine: `cargo bench -p concave-benches --bench engines`, with `--features v8` for both.
 //!
-//! One caller, one thread, one slot. The module is the bundle of the tests, 93 KB with npm `convex` in it.
+//! One caller, one slot. The module `notes` is the bundle of the tests, 93 KB with npm `convex` in it.
+#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,8 @@ use concave_core::engine::{
 };
 use concave_javascript::engine::EngineOptions;
 use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+#[cfg(feature = "v8")]
+use concave_v8::{SnapshotProcess, V8Engine, V8Options};
 use futures_executor::block_on;
 
 struct NoHost;
@@ -24,20 +27,48 @@ impl SyncHost for NoHost {
     }
 }
 
-const PLAIN: &str = "
+const PLAIN: &str = r#"
 const query = (handler) => Object.assign(() => {}, { isQuery: true, invokeQuery: async (args) => handler(args) });
 export const empty = query(() => 'null');
 export const calls = query(async () => {
   for (let i = 0; i < 1000; i++) await Convex.asyncSyscall('1.0/get', '{}');
   return 'null';
 });
-export const host = query(() => { for (let i = 0; i < 100000; i++) Math.random(); return 'null'; });
-export const loop = query(() => { let n = 0; for (let i = 0; i < 10000000; i++) n += i; return 'null'; });
+export const batch = query(async () => {
+  const calls = [];
+  for (let i = 0; i < 1000; i++) calls.push(Convex.asyncSyscall('1.0/get', '{}'));
+  await Promise.all(calls);
+  return 'null';
+});
+export const sync = query(() => { for (let i = 0; i < 1000; i++) Convex.syscall('1.0/queryStream', '{}'); return 'null'; });
+export const random = query(() => { for (let i = 0; i < 100000; i++) Math.random(); return 'null'; });
+const fib = (n) => n < 2 ? n : fib(n - 1) + fib(n - 2);
+export const fibonacci = query(() => `${fib(30)}`);
+export const sum = query(() => { let n = 0; for (let i = 0; i < 10000000; i++) n += i; return 'null'; });
 export const garbage = query(() => { let n; for (let i = 0; i < 3000000; i++) n = { i, next: [] }; return 'null'; });
-";
+const rows = (count) => JSON.stringify(Array.from({ length: count }, (_, n) =>
+  ({ _id: `row${n}`, _creationTime: n / 3, text: 'some text of medium length', tags: ['a', 'b'], done: n % 2 === 0 })));
+export const small = query(() => { let text = rows(94); for (let i = 0; i < 100; i++) text = JSON.stringify(JSON.parse(text)); return 'null'; });
+export const large = query(() => { const text = rows(9400); JSON.stringify(JSON.parse(text)); return 'null'; });
+"#;
+
+/// What is measured: path, arguments, how often, and how many operations a call makes.
+const CASES: &[(&str, &str, usize, u32)] = &[
+    ("plain:empty", "[{}]", 3000, 1),
+    ("notes:echo", "[{\"n\":1}]", 3000, 1),
+    ("plain:calls", "[{}]", 20, 1000),
+    ("plain:batch", "[{}]", 20, 1000),
+    ("plain:sync", "[{}]", 20, 1000),
+    ("plain:random", "[{}]", 20, 100_000),
+    ("plain:fibonacci", "[{}]", 5, 1),
+    ("plain:sum", "[{}]", 5, 1),
+    ("plain:garbage", "[{}]", 5, 1),
+    ("plain:small", "[{}]", 10, 100),
+    ("plain:large", "[{}]", 10, 1),
+];
 
 fn program() -> Arc<Program> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../javascript/tests/bundle");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/javascript/tests/bundle");
     let mut modules = BTreeMap::new();
     let mut add = |path: String, source: String| {
         let module = Module {
@@ -68,7 +99,7 @@ fn program() -> Arc<Program> {
     })
 }
 
-fn run(engine: &QuickJsEngine, program: &Arc<Program>, path: &str, args: &str) -> Outcome {
+fn run(engine: &dyn FunctionEngine, program: &Arc<Program>, path: &str, args: &str) -> Outcome {
     let (module, export) = path.split_once(':').expect("a path with an export");
     let call = FunctionCall {
         program: program.clone(),
@@ -105,45 +136,65 @@ fn run(engine: &QuickJsEngine, program: &Arc<Program>, path: &str, args: &str) -
     })
 }
 
+/// The argument by which this program makes a snapshot of functions.
+#[cfg(feature = "v8")]
+const SNAPSHOT: &str = "v8-snapshot";
+
 fn main() {
-    let engine = QuickJsEngine::new(QuickJsOptions {
+    #[cfg(feature = "v8")]
+    if std::env::args().nth(1).as_deref() == Some(SNAPSHOT) {
+        return concave_v8::make_snapshot().expect("pipes");
+    }
+    let options = EngineOptions {
+        transaction_slots: 1,
+        ..EngineOptions::default()
+    };
+    let quickjs = QuickJsEngine::new(QuickJsOptions {
         transaction_threads: 1,
-        engine: EngineOptions {
-            transaction_slots: 1,
-            ..EngineOptions::default()
-        },
+        engine: options,
         ..QuickJsOptions::default()
-    })
-    .expect("threads");
+    });
+    measure("QuickJS", &*quickjs.expect("threads"));
+    #[cfg(feature = "v8")]
+    measure(
+        "V8",
+        &*V8Engine::new(V8Options {
+            engine: options,
+            snapshots: Some(SnapshotProcess {
+                executable: std::env::current_exe().expect("this program"),
+                args: vec![SNAPSHOT.to_owned()],
+                is_awaited: true,
+            }),
+            ..V8Options::default()
+        }),
+    );
+}
+
+fn measure(name: &str, engine: &dyn FunctionEngine) {
+    println!("{name}");
     let program = program();
-    for (path, args, times) in [
-        ("plain:empty", "[{}]", 3000),
-        ("notes:echo", "[{\"n\":1}]", 3000),
-        ("plain:calls", "[{}]", 20),
-        ("plain:host", "[{}]", 20),
-        ("plain:loop", "[{}]", 3),
-        ("plain:garbage", "[{}]", 3),
-    ] {
+    for (path, args, times, operations) in CASES {
         let begun = Instant::now();
-        let first = run(&engine, &program, path, args);
+        let first = run(engine, &program, path, args);
         let first_time = begun.elapsed();
+        assert!(first.result.is_ok(), "{:?}", first.result);
         let mut walls = Vec::new();
         let mut cpus = Vec::new();
-        for _ in 0..times {
+        for _ in 0..*times {
             let begun = Instant::now();
-            let outcome = run(&engine, &program, path, args);
+            let outcome = run(engine, &program, path, args);
             walls.push(begun.elapsed());
             cpus.push(outcome.cpu);
-            assert!(outcome.result.is_ok(), "{:?}", outcome.result);
         }
         walls.sort_unstable();
         cpus.sort_unstable();
         println!(
-            "{path:14} first {first_time:9.1?}  p50 {:9.1?}  p99 {:9.1?}  in JavaScript p50 {:9.1?}  heap {} KB",
+            "  {path:16} first {first_time:9.1?}  p50 {:9.1?}  p99 {:9.1?}  in JavaScript p50 {:9.1?}, each {:9.1?}  heap {} KB",
             walls[times / 2],
             walls[times * 99 / 100],
             cpus[times / 2],
-            first.memory >> 10,
+            cpus[times / 2] / *operations,
+            first.memory >> 10
         );
     }
 }

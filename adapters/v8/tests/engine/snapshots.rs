@@ -1,0 +1,49 @@
+//! Modules that leave behind what cannot be in a snapshot are imported by their calls; the others are not kept from theirs.
+
+use concave_core::engine::FunctionKind;
+
+use crate::engine::common::{functions, program, run};
+
+/// Sources that end a process which makes a snapshot of them, or a context from that.
+const HOSTILE: &[&str] = &[
+    "const kept = new Intl.NumberFormat('en');",
+    "const kept = new Intl.DateTimeFormat('en').format;",
+    "Object.freeze(globalThis);",
+    "Object.preventExtensions(Error); globalThis.kept = 1;",
+    "Error.stackTraceLimit = 3; globalThis.kept = 1;",
+    "Object.freeze(Math); Object.freeze(Promise);",
+    "Error.prepareStackTrace = (_, sites) => sites; globalThis.kept = new Error('x').stack; delete Error.prepareStackTrace;",
+    "const kept = new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]));",
+    "const kept = { get x() { return 1 } }; globalThis.kept = new Proxy(kept, {});",
+    "function* g() { yield 1; yield 2 } globalThis.kept = g(); kept.next();",
+    "globalThis.kept = Promise.reject(new Error('x')); kept.catch(() => {});",
+    "globalThis.kept = new Uint8Array(1 << 20);",
+];
+
+#[test]
+fn modules_run_whatever_they_leave_behind() {
+    let body = functions(&[("f", "return [typeof globalThis.kept, 1 + 1]")]);
+    let sources: Vec<(String, String)> = HOSTILE
+        .iter()
+        .enumerate()
+        .map(|(n, source)| (format!("m{n}.js"), format!("{source}\n{body}")))
+        .collect();
+    let modules: Vec<(&str, &str)> = sources
+        .iter()
+        .map(|(path, source)| (path.as_str(), source.as_str()))
+        .collect();
+    let program = program(&modules);
+    for _ in 0..2 {
+        for (n, source) in HOSTILE.iter().enumerate() {
+            let outcome = run(&program, FunctionKind::Query, &format!("m{n}:f"), "[{}]");
+            let result = outcome
+                .result
+                .unwrap_or_else(|failure| panic!("{source}: {failure}"));
+            let expected = match source.contains("globalThis.kept =") {
+                true => r#"["object",2]"#,
+                false => r#"["undefined",2]"#,
+            };
+            assert_eq!(result.replace("number", "object"), expected, "{source}");
+        }
+    }
+}

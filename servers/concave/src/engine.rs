@@ -1,0 +1,101 @@
+//! Which engine runs functions.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use concave_core::engine::FunctionEngine;
+use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+
+use crate::problem::Problem;
+
+/// The command by which this program makes a snapshot of functions; see `concave_v8::make_snapshot`.
+#[cfg(feature = "v8")]
+pub const SNAPSHOT: &str = "v8-snapshot";
+
+/// An engine that can be asked for. The default is the fastest that this program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    QuickJs,
+    #[cfg(feature = "v8")]
+    V8,
+}
+
+impl Default for EngineKind {
+    fn default() -> Self {
+        #[cfg(feature = "v8")]
+        return Self::V8;
+        #[cfg(not(feature = "v8"))]
+        Self::QuickJs
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QuickJs => "quickjs",
+            #[cfg(feature = "v8")]
+            Self::V8 => "v8",
+        })
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "quickjs" => Ok(Self::QuickJs),
+            #[cfg(feature = "v8")]
+            "v8" => Ok(Self::V8),
+            #[cfg(not(feature = "v8"))]
+            "v8" => Err(
+                "this program is built without V8. Build it with `cargo build --release --features v8`, or use quickjs"
+                    .to_owned(),
+            ),
+            _ => Err("the engines are quickjs and v8".to_owned()),
+        }
+    }
+}
+
+impl EngineKind {
+    /// Starts the engine.
+    pub fn start(self) -> Result<Arc<dyn FunctionEngine>, Problem> {
+        match self {
+            Self::QuickJs => QuickJsEngine::new(QuickJsOptions::default())
+                .map(|engine| engine as Arc<dyn FunctionEngine>)
+                .map_err(|error| {
+                    Problem::new(format!("the function engine does not start: {error}"))
+                }),
+            #[cfg(feature = "v8")]
+            Self::V8 => {
+                // This program again. Without it, calls take a little longer.
+                let executable = std::env::current_exe().ok();
+                let snapshots = executable.map(|executable| concave_v8::SnapshotProcess {
+                    executable,
+                    args: vec![SNAPSHOT.to_owned()],
+                    is_awaited: false,
+                });
+                Ok(concave_v8::V8Engine::new(concave_v8::V8Options {
+                    snapshots,
+                    ..concave_v8::V8Options::default()
+                }))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_have_names() {
+        let default = EngineKind::default();
+        assert_eq!(default.to_string().parse(), Ok(default));
+        assert_eq!("quickjs".parse(), Ok(EngineKind::QuickJs));
+        assert_eq!("v8".parse::<EngineKind>().is_ok(), cfg!(feature = "v8"));
+        let refusal = "spidermonkey".parse::<EngineKind>().unwrap_err();
+        assert_eq!(refusal, "the engines are quickjs and v8");
+    }
+}
