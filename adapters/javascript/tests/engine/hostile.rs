@@ -76,6 +76,20 @@ fn endless_code_is_stopped() {
         "eval('while (1);')",
         "await { then() { while (1); } }",
         "for (;;) { try { JSON.parse('[1]', () => { while (1); }) } catch {} }",
+        // Loops that an optimising compiler may think to be short.
+        "for (;;) { new Array(1000).fill(1.5) }",
+        "let s = 0; for (;;) for (let i = 0; i < 1000; i++) s = (s + i) | 0",
+        "let s = 0; for (let i = 0; i < 1e15; i++) s += i; return s",
+        "const f = (n) => { let s = 0; for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) s = ((s ^ i) + j) | 0; return s }; \
+         for (let k = 0; k < 50; k++) f(100); f(2 ** 31 - 1)",
+        "const a = new Float64Array(4096); for (;;) for (let i = 0; i < a.length; i++) a[i] = a[i] * 1.01 + i",
+        "const d = new DataView(new ArrayBuffer(4096)); for (;;) for (let i = 0; i < 4096; i += 8) d.setFloat64(i, i)",
+        "outer: for (;;) for (let i = 0; i < 10; i++) if (i === 5) continue outer",
+        "for (;;) { try { while (1); } finally { continue } }",
+        "let a = 1, b = 2; for (;;) { [a, b] = [b, a]; ({ a, b } = { a: b, b: a }) }",
+        "let x = 1n; for (;;) x = (x * 3n) % 1000000007n",
+        "for (const x of (function* g() { for (;;) yield* [1, 2] })()) ;",
+        "const f = [(x) => x + 1, (x) => x - 1]; let x = 0; for (let i = 0; ; i++) x = f[i % 2](x)",
     ] {
         assert_eq!(survive(body), TIMED_OUT, "{body}");
     }

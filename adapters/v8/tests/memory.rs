@@ -1,0 +1,107 @@
+//! Goal: however many programs come and go, and however many calls are killed, memory stays what it is. Method: the
+//! process's resident memory before and after many of either, once what is kept in reserve has been made.
+#![cfg(feature = "v8")]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use concave_core::engine::{FunctionEngine, FunctionKind};
+use concave_javascript::engine::EngineOptions;
+use concave_v8::{SnapshotProcess, V8Engine, V8Options};
+
+use crate::common::{LIMITS, Options, call, functions, program, run_call};
+
+#[path = "../../javascript/tests/engine/common.rs"]
+#[allow(dead_code)]
+mod common;
+
+/// Starts the engine.
+fn make(options: Options) -> Arc<dyn FunctionEngine> {
+    V8Engine::new(V8Options {
+        engine: EngineOptions {
+            transaction_slots: options.transaction_slots,
+            action_slots: options.action_slots,
+            ..EngineOptions::default()
+        },
+        snapshots: Some(SnapshotProcess {
+            executable: env!("CARGO_BIN_EXE_v8-snapshot").into(),
+            args: Vec::new(),
+            is_awaited: true,
+        }),
+        ..V8Options::default()
+    })
+}
+
+/// Resident memory, KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let words = line.unwrap().split_whitespace();
+    words
+        .skip(1)
+        .map(|word| word.parse().unwrap())
+        .next()
+        .unwrap()
+}
+
+/// Does something many times, and compares the memory after a part of it with that at its end.
+fn stays(what: &str, times: usize, mut act: impl FnMut(usize)) {
+    (0..times / 2).for_each(&mut act);
+    let before = resident();
+    (times / 2..times + times / 2).for_each(&mut act);
+    let after = resident();
+    println!("{what}: {before} KiB, after {times} more {after} KiB");
+    assert!(
+        after < before + before / 10,
+        "{what}: {before} KiB became {after} KiB"
+    );
+}
+
+// One test, because both look at the same memory.
+#[test]
+fn memory_stays_what_it_is() {
+    let engine = make(Options {
+        transaction_slots: 2,
+        ..Options::default()
+    });
+    stays("programs", 100, |n| {
+        let body = format!("return [{n}, 'x'.repeat(1000).length]");
+        let program = program(&[("a.js", &functions(&[("f", &body)]))]);
+        for _ in 0..3 {
+            let call = call(&program, FunctionKind::Query, "a:f", "[{}]");
+            let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
+            assert_eq!(outcome.result.unwrap(), format!("[{n},1000]"));
+        }
+    });
+    let endless = program(&[(
+        "a.js",
+        &functions(&[(
+            "f",
+            "const a = []; for (;;) { a.push({}); a.length %= 1000 }",
+        )]),
+    )]);
+    stays("killed calls", 1000, |_| {
+        let mut call = call(&endless, FunctionKind::Query, "a:f", "[{}]");
+        call.limits.cpu = Duration::from_millis(1);
+        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
+        assert!(outcome.result.unwrap_err().message.contains("timed out"));
+    });
+    let greedy = program(&[(
+        "a.js",
+        &functions(&[("f", "const a = []; for (;;) a.push([a.length])")]),
+    )]);
+    stays("calls out of memory", 20, |_| {
+        let mut call = call(&greedy, FunctionKind::Query, "a:f", "[{}]");
+        call.limits = LIMITS;
+        call.limits.cpu = Duration::from_secs(30);
+        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
+        assert!(
+            outcome
+                .result
+                .unwrap_err()
+                .message
+                .contains("out of memory")
+        );
+    });
+}
