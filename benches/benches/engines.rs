@@ -99,9 +99,9 @@ fn program() -> Arc<Program> {
     })
 }
 
-fn run(engine: &dyn FunctionEngine, program: &Arc<Program>, path: &str, args: &str) -> Outcome {
+fn call(program: &Arc<Program>, path: &str, args: &str) -> FunctionCall {
     let (module, export) = path.split_once(':').expect("a path with an export");
-    let call = FunctionCall {
+    FunctionCall {
         program: program.clone(),
         module: format!("{module}.js"),
         export: export.to_owned(),
@@ -115,8 +115,11 @@ fn run(engine: &dyn FunctionEngine, program: &Arc<Program>, path: &str, args: &s
             memory: 64 << 20,
             stack: 512 << 10,
         },
-    };
-    let mut execution = engine.start(call, Arc::new(NoHost));
+    }
+}
+
+fn run(engine: &dyn FunctionEngine, program: &Arc<Program>, path: &str, args: &str) -> Outcome {
+    let mut execution = engine.start(call(program, path, args), Arc::new(NoHost));
     block_on(async {
         let mut replies = Vec::new();
         loop {
@@ -140,34 +143,72 @@ fn run(engine: &dyn FunctionEngine, program: &Arc<Program>, path: &str, args: &s
 #[cfg(feature = "v8")]
 const SNAPSHOT: &str = "v8-snapshot";
 
+/// Worlds that are kept for [`idle`].
+const WORLDS: usize = 32;
+
 fn main() {
     #[cfg(feature = "v8")]
     if std::env::args().nth(1).as_deref() == Some(SNAPSHOT) {
         return concave_v8::make_snapshot().expect("pipes");
     }
-    let options = EngineOptions {
-        transaction_slots: 1,
+    let options = |transaction_slots| EngineOptions {
+        transaction_slots,
         ..EngineOptions::default()
     };
-    let quickjs = QuickJsEngine::new(QuickJsOptions {
-        transaction_threads: 1,
-        engine: options,
-        ..QuickJsOptions::default()
-    });
-    measure("QuickJS", &*quickjs.expect("threads"));
+    let quickjs = |slots| {
+        let engine = QuickJsEngine::new(QuickJsOptions {
+            transaction_threads: 1,
+            engine: options(slots),
+            ..QuickJsOptions::default()
+        });
+        engine.expect("threads")
+    };
+    measure("QuickJS", &*quickjs(1));
+    idle(&*quickjs(WORLDS));
     #[cfg(feature = "v8")]
-    measure(
-        "V8",
-        &*V8Engine::new(V8Options {
-            engine: options,
+    let v8 = |slots| {
+        V8Engine::new(V8Options {
+            engine: options(slots),
             snapshots: Some(SnapshotProcess {
                 executable: std::env::current_exe().expect("this program"),
                 args: vec![SNAPSHOT.to_owned()],
                 is_awaited: true,
             }),
             ..V8Options::default()
-        }),
-    );
+        })
+    };
+    #[cfg(feature = "v8")]
+    {
+        measure("V8", &*v8(1));
+        idle(&*v8(WORLDS));
+    }
+}
+
+/// What a world takes that has had a call and waits for the next: resident memory of the process, before and after.
+fn idle(engine: &dyn FunctionEngine) {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.map_or(0, |number| number.parse::<usize>().expect("kB"))
+    };
+    let program = program();
+    run(engine, &program, "notes:echo", "[{\"n\":1}]");
+    let before = resident();
+    // All wait at once, so that each has a world.
+    let waiting: Vec<_> = (0..WORLDS)
+        .map(|_| {
+            let mut execution =
+                engine.start(call(&program, "plain:calls", "[{}]"), Arc::new(NoHost));
+            let turn = block_on(execution.resume(Vec::new()));
+            assert!(matches!(turn, Turn::Waiting(_)));
+            execution
+        })
+        .collect();
+    drop(waiting);
+    std::thread::sleep(Duration::from_millis(500));
+    let each = resident().saturating_sub(before) / (WORLDS - 1);
+    println!("  {WORLDS} idle worlds: {each} KB each");
 }
 
 fn measure(name: &str, engine: &dyn FunctionEngine) {

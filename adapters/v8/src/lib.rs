@@ -44,6 +44,8 @@ pub struct V8Options {
     pub import_time: Duration,
     /// Calls after which an isolate is replaced, and its memory goes back to the system.
     pub calls_per_isolate: u32,
+    /// Bytes of an isolate's heap at rest from which on it is replaced.
+    pub bytes_per_isolate: usize,
     /// What makes snapshots in which modules are imported already. Without it, each call imports its module.
     pub snapshots: Option<SnapshotProcess>,
 }
@@ -54,6 +56,7 @@ impl Default for V8Options {
             engine: EngineOptions::default(),
             import_time: Duration::from_secs(4),
             calls_per_isolate: 100_000,
+            bytes_per_isolate: 32 << 20,
             snapshots: None,
         }
     }
@@ -71,6 +74,7 @@ impl V8Engine {
         let snapshots = Snapshots::new(options.snapshots, options.import_time);
         let lifetime = Lifetime {
             calls: options.calls_per_isolate,
+            bytes: options.bytes_per_isolate,
         };
         let places = |name: &'static str| -> MakePlace<V8Place> {
             let snapshots = snapshots.clone();

@@ -33,6 +33,8 @@ const ALWAYS: &str = "there is an isolate but while it is replaced";
 pub(crate) struct Lifetime {
     /// Calls.
     pub(crate) calls: u32,
+    /// Memory of its heap after garbage was collected, bytes.
+    pub(crate) bytes: usize,
 }
 
 /// A world. It stays on the thread on which it was made.
@@ -266,7 +268,10 @@ impl V8World {
     pub(crate) fn creator(importing: Bounds, bytes: usize) -> Self {
         Self {
             importing,
-            lifetime: Lifetime { calls: u32::MAX },
+            lifetime: Lifetime {
+                calls: u32::MAX,
+                bytes: usize::MAX,
+            },
             snapshots: Snapshots::new(None, importing.time),
             watched: Watched::new(),
             present: Some(Present::creator(Snapshot::bare(), bytes)),
@@ -424,6 +429,7 @@ impl V8World {
 
     /// Lets go of what a call has left.
     pub(crate) fn rest(&mut self) {
+        let bytes_max = self.lifetime.bytes;
         let present = self.present();
         present.context = None;
         present.entries.clear();
@@ -431,6 +437,8 @@ impl V8World {
         Host::of(&mut present.isolate).clear();
         if !present.is_spent && present.heap_used() > GARBAGE_BYTES {
             present.isolate.low_memory_notification();
+            let statistics = present.isolate.get_heap_statistics();
+            present.is_spent = statistics.total_physical_size() > bytes_max;
         }
     }
 }

@@ -14,20 +14,13 @@ use crate::problem::Problem;
 pub const SNAPSHOT: &str = "v8-snapshot";
 
 /// An engine that can be asked for. The default is the fastest that this program has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
+    #[cfg_attr(not(feature = "v8"), default)]
     QuickJs,
     #[cfg(feature = "v8")]
+    #[default]
     V8,
-}
-
-impl Default for EngineKind {
-    fn default() -> Self {
-        #[cfg(feature = "v8")]
-        return Self::V8;
-        #[cfg(not(feature = "v8"))]
-        Self::QuickJs
-    }
 }
 
 impl fmt::Display for EngineKind {
