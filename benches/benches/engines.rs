@@ -170,7 +170,7 @@ fn main() {
         V8Engine::new(V8Options {
             engine: options(slots),
             snapshots: Some(SnapshotProcess {
-                executable: std::env::current_exe().expect("this program"),
+                executable: "/proc/self/exe".into(),
                 args: vec![SNAPSHOT.to_owned()],
                 is_awaited: true,
             }),

@@ -27,7 +27,7 @@ const PROCESS_TIME: Duration = Duration::from_secs(60);
 /// A program that calls [`crate::make_snapshot`], and its arguments.
 #[derive(Clone, Debug)]
 pub struct SnapshotProcess {
-    /// The executable: built together with the engine that uses it.
+    /// The executable. It must be the very build of the engine that uses it: V8 ends the process over a blob of another.
     pub executable: PathBuf,
     /// Its arguments.
     pub args: Vec<String>,

@@ -62,15 +62,15 @@ impl EngineKind {
                 }),
             #[cfg(feature = "v8")]
             Self::V8 => {
-                // This program again. Without it, calls take a little longer.
-                let executable = std::env::current_exe().ok();
-                let snapshots = executable.map(|executable| concave_v8::SnapshotProcess {
-                    executable,
+                // This very program, even if its file has been replaced by another version. Where there is no such
+                // path, calls take a little longer.
+                let snapshots = concave_v8::SnapshotProcess {
+                    executable: "/proc/self/exe".into(),
                     args: vec![SNAPSHOT.to_owned()],
                     is_awaited: false,
-                });
+                };
                 Ok(concave_v8::V8Engine::new(concave_v8::V8Options {
-                    snapshots,
+                    snapshots: Some(snapshots),
                     ..concave_v8::V8Options::default()
                 }))
             }
