@@ -14,9 +14,9 @@ use concave_core::engine::{
     Reply, SyncHost, SystemResult, Turn,
 };
 use concave_javascript::engine::EngineOptions;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+use concave_quickjs::QuickJsOptions;
 #[cfg(feature = "v8")]
-use concave_v8::{SnapshotProcess, V8Engine, V8Options};
+use concave_v8::{SnapshotProcess, V8Options};
 use futures_executor::block_on;
 
 struct NoHost;
@@ -156,7 +156,7 @@ fn main() {
         ..EngineOptions::default()
     };
     let quickjs = |slots| {
-        let engine = QuickJsEngine::new(QuickJsOptions {
+        let engine = concave_quickjs::start(QuickJsOptions {
             transaction_threads: 1,
             engine: options(slots),
             ..QuickJsOptions::default()
@@ -167,7 +167,7 @@ fn main() {
     idle(&*quickjs(WORLDS));
     #[cfg(feature = "v8")]
     let v8 = |slots| {
-        V8Engine::new(V8Options {
+        concave_v8::start(V8Options {
             engine: options(slots),
             snapshots: Some(SnapshotProcess {
                 executable: "/proc/self/exe".into(),

@@ -9,7 +9,7 @@ use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use concave_core::Timestamp;
-use concave_core::engine::{FunctionKind, LogLine, Observed};
+use concave_core::engine::{FunctionKind, LogLine, Observed, Program};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -115,6 +115,20 @@ pub struct HostInputs {
     /// Lets time pass. User code sees it in actions only; elsewhere it dates log lines and drives `console.time`.
     /// Without it time stands still.
     pub elapsed: Option<Elapsed>,
+}
+
+impl HostInputs {
+    /// What a program's modules see while they are imported for calls.
+    pub fn import(program: &Program) -> Self {
+        Self {
+            phase: Phase::Import,
+            now: program.import_time,
+            seed: program.import_seed,
+            env: Arc::new(program.environment_variables.clone()),
+            env_must_exist: false,
+            elapsed: None,
+        }
+    }
 }
 
 /// State of one call on the host's side of `__host`.

@@ -27,12 +27,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use concave_core::engine::{
-    Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
-};
+use concave_core::engine::FunctionEngine;
 use concave_javascript::engine::{Engine, EngineOptions};
-use futures_util::future::BoxFuture;
-use serde_json::Value as Json;
 
 use crate::place::QuickJsPlace;
 use crate::workers::Workers;
@@ -65,48 +61,29 @@ impl Default for QuickJsOptions {
     }
 }
 
-/// The engine.
-pub struct QuickJsEngine(Engine<QuickJsPlace>);
-
-impl QuickJsEngine {
-    /// Starts the engine's threads. Worlds are made when they are first needed.
-    ///
-    /// # Errors
-    /// If the system refuses a thread.
-    ///
-    /// # Panics
-    /// If a number of threads or slots is zero.
-    pub fn new(options: QuickJsOptions) -> io::Result<Arc<Self>> {
-        assert!(options.transaction_threads > 0 && options.action_threads > 0);
-        let places = |name: &str, threads: usize| {
-            let workers = Arc::new(Workers::start(name, threads)?);
-            let make = move || {
-                QuickJsPlace::new(
-                    workers.clone(),
-                    options.image_bytes_per_slot,
-                    options.import_time,
-                )
-            };
-            io::Result::Ok(Box::new(make))
+/// Starts the engine's threads. Worlds are made when they are first needed.
+///
+/// # Errors
+/// If the system refuses a thread.
+///
+/// # Panics
+/// If a number of threads or slots is zero.
+pub fn start(options: QuickJsOptions) -> io::Result<Arc<dyn FunctionEngine>> {
+    assert!(options.transaction_threads > 0 && options.action_threads > 0);
+    let places = |name: &str, threads: usize| {
+        let workers = Arc::new(Workers::start(name, threads)?);
+        let make = move || {
+            QuickJsPlace::new(
+                workers.clone(),
+                options.image_bytes_per_slot,
+                options.import_time,
+            )
         };
-        Ok(Arc::new(Self(Engine::new(
-            options.engine,
-            places("quickjs", options.transaction_threads)?,
-            places("quickjs-action", options.action_threads)?,
-        ))))
-    }
-}
-
-impl FunctionEngine for QuickJsEngine {
-    fn evaluate(
-        &self,
-        program: Arc<Program>,
-        evaluation: Evaluation,
-    ) -> BoxFuture<'static, Result<Json, Failure>> {
-        self.0.evaluate(program, evaluation)
-    }
-
-    fn start(&self, call: FunctionCall, host: Arc<dyn SyncHost>) -> Box<dyn Execution> {
-        self.0.start(call, host)
-    }
+        io::Result::Ok(Box::new(make))
+    };
+    Ok(Arc::new(Engine::new(
+        options.engine,
+        places("quickjs", options.transaction_threads)?,
+        places("quickjs-action", options.action_threads)?,
+    )))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concave_core::engine::Failure;
-use concave_javascript::engine::{Place, Seat, World as _};
+use concave_javascript::engine::{Place, Seat};
 
 use crate::workers::Workers;
 use crate::world::{World, no_memory};

@@ -11,7 +11,7 @@ use concave_javascript::engine::{
     Argument, Bounds, CallHost, Completion, Ending, Entry, Settled, import, thread_time,
 };
 use concave_javascript::modules::SCHEME;
-use concave_javascript::{HostInputs, Phase, SourceMaps, prelude};
+use concave_javascript::{HostInputs, SourceMaps, prelude};
 use rquickjs_sys as qjs;
 
 use crate::arena::{Arena, Image};
@@ -143,6 +143,13 @@ impl World {
     fn own(&mut self) -> &mut Host {
         // SAFETY: the world owns it, and is borrowed.
         unsafe { &mut *self.host }
+    }
+
+    /// Whether it can be entered for this module at little cost.
+    pub(crate) fn is_ready_for(&self, program: u64, module: &str) -> bool {
+        self.loaded
+            .iter()
+            .any(|loaded| loaded.program == program && loaded.module == module)
     }
 
     /// Sets the bounds of memory and stack.
@@ -290,14 +297,7 @@ impl concave_javascript::engine::World for World {
                 loaded.namespace
             }
             None => {
-                let inputs = HostInputs {
-                    phase: Phase::Import,
-                    now: program.import_time,
-                    seed: program.import_seed,
-                    env: Arc::new(program.environment_variables.clone()),
-                    env_must_exist: false,
-                    elapsed: None,
-                };
+                let inputs = HostInputs::import(program);
                 let namespace = import(self, inputs, program, module, maps)?;
                 self.keep(program.id, module, namespace)?;
                 namespace
@@ -408,12 +408,6 @@ impl concave_javascript::engine::World for World {
     fn memory_max(&mut self) -> usize {
         // SAFETY: the heap lives as long as the arena.
         unsafe { (*self.arena.heap()).live_max() }
-    }
-
-    fn is_ready_for(&self, program: u64, module: &str) -> bool {
-        self.loaded
-            .iter()
-            .any(|loaded| loaded.program == program && loaded.module == module)
     }
 }
 

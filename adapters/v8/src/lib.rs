@@ -22,12 +22,8 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use concave_core::engine::{
-    Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
-};
+use concave_core::engine::FunctionEngine;
 use concave_javascript::engine::{Engine, EngineOptions, MakePlace};
-use futures_util::future::BoxFuture;
-use serde_json::Value as Json;
 
 use crate::place::V8Place;
 use crate::process::Snapshots;
@@ -62,42 +58,23 @@ impl Default for V8Options {
     }
 }
 
-/// The engine.
-pub struct V8Engine(Engine<V8Place>);
-
-impl V8Engine {
-    /// An engine. Its threads are started when they are first needed.
-    ///
-    /// # Panics
-    /// If a number of slots is zero.
-    pub fn new(options: V8Options) -> Arc<Self> {
-        let snapshots = Snapshots::new(options.snapshots, options.import_time);
-        let lifetime = Lifetime {
-            calls: options.calls_per_isolate,
-            bytes: options.bytes_per_isolate,
-        };
-        let places = |name: &'static str| -> MakePlace<V8Place> {
-            let snapshots = snapshots.clone();
-            Box::new(move || V8Place::new(name, options.import_time, lifetime, snapshots.clone()))
-        };
-        Arc::new(Self(Engine::new(
-            options.engine,
-            places("v8"),
-            places("v8-action"),
-        )))
-    }
-}
-
-impl FunctionEngine for V8Engine {
-    fn evaluate(
-        &self,
-        program: Arc<Program>,
-        evaluation: Evaluation,
-    ) -> BoxFuture<'static, Result<Json, Failure>> {
-        self.0.evaluate(program, evaluation)
-    }
-
-    fn start(&self, call: FunctionCall, host: Arc<dyn SyncHost>) -> Box<dyn Execution> {
-        self.0.start(call, host)
-    }
+/// Starts the engine. Its threads are started when they are first needed.
+///
+/// # Panics
+/// If a number of slots is zero.
+pub fn start(options: V8Options) -> Arc<dyn FunctionEngine> {
+    let snapshots = Snapshots::new(options.snapshots, options.import_time);
+    let lifetime = Lifetime {
+        calls: options.calls_per_isolate,
+        bytes: options.bytes_per_isolate,
+    };
+    let places = |name: &'static str| -> MakePlace<V8Place> {
+        let snapshots = snapshots.clone();
+        Box::new(move || V8Place::new(name, options.import_time, lifetime, snapshots.clone()))
+    };
+    Arc::new(Engine::new(
+        options.engine,
+        places("v8"),
+        places("v8-action"),
+    ))
 }

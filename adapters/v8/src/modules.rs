@@ -27,19 +27,7 @@ pub(crate) fn module<'s>(
     };
     let source = text(scope, &source)?;
     let resource = text(scope, name)?;
-    let origin = v8::ScriptOrigin::new(
-        scope,
-        resource.into(),
-        0,
-        0,
-        false,
-        -1,
-        None,
-        false,
-        false,
-        true,
-        None,
-    );
+    let origin = origin(scope, resource, true);
     let module = match &cache {
         Some(bytes) => {
             let data = v8::script_compiler::CachedData::new(bytes);
@@ -60,6 +48,18 @@ pub(crate) fn module<'s>(
     let global = v8::Global::new(scope, module);
     Host::of(scope).modules.insert(name.to_owned(), global);
     Some(module)
+}
+
+/// Where a script or module comes from.
+pub(crate) fn origin<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: v8::Local<'s, v8::String>,
+    is_module: bool,
+) -> v8::ScriptOrigin<'s> {
+    let name = name.into();
+    v8::ScriptOrigin::new(
+        scope, name, 0, 0, false, -1, None, false, false, is_module, None,
+    )
 }
 
 /// Compiles, links and begins to evaluate a module; gives the promise of its evaluation. `None` with an exception

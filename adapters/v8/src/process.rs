@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,19 +55,32 @@ pub(crate) struct Snapshots {
 }
 
 struct Entry {
-    state: Mutex<State>,
-    made: Condvar,
+    /// What contexts are made from meanwhile.
+    beginning: Arc<Snapshot>,
+    /// What they are made from then: the beginning again, if nothing better can be made.
+    made: OnceLock<Arc<Snapshot>>,
 }
 
-struct State {
-    /// What contexts are made from at present.
-    snapshot: Arc<Snapshot>,
-    is_being_made: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic runs while a lock is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Entry {
+    fn made(
+        &self,
+        process: &SnapshotProcess,
+        program: &Program,
+        import_time: Duration,
+    ) -> &Arc<Snapshot> {
+        self.made.get_or_init(|| {
+            let beginning = &self.beginning;
+            let Some((blob, contents)) = make(process, program, import_time) else {
+                return beginning.clone();
+            };
+            Arc::new(Snapshot {
+                blob: blob.into(),
+                contents,
+                program: Some(program.id),
+                code: beginning.code.clone(),
+            })
+        })
+    }
 }
 
 impl Snapshots {
@@ -82,63 +95,42 @@ impl Snapshots {
 
     /// What contexts of a program are made from at present.
     pub(crate) fn of(&self, program: &Arc<Program>) -> Arc<Snapshot> {
-        let mut programs = lock(&self.programs);
-        if let Some(entry) = programs.get(&program.id).cloned() {
-            drop(programs);
-            let mut state = lock(&entry.state);
-            let is_awaited = self
-                .process
-                .as_ref()
-                .is_some_and(|process| process.is_awaited);
-            while is_awaited && state.is_being_made {
-                state = entry
-                    .made
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            return state.snapshot.clone();
+        let (entry, is_new) = self.entry(program.id);
+        let Some(process) = &self.process else {
+            return entry.beginning.clone();
+        };
+        if process.is_awaited {
+            return entry.made(process, program, self.import_time).clone();
         }
-        let beginning = Snapshot::beginning(program.id);
+        if is_new {
+            let (entry, process, program) = (entry.clone(), process.clone(), program.clone());
+            let import_time = self.import_time;
+            // Without a thread, calls go on importing.
+            let thread = thread::Builder::new().name("v8-snapshot".to_owned());
+            drop(thread.spawn(move || {
+                entry.made(&process, &program, import_time);
+            }));
+        }
+        entry.made.get().unwrap_or(&entry.beginning).clone()
+    }
+
+    /// What there is of a program, and whether it was not there before.
+    fn entry(&self, program: u64) -> (Arc<Entry>, bool) {
+        // Nothing that can panic runs while the lock is held.
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = programs.get(&program) {
+            return (entry.clone(), false);
+        }
         let entry = Arc::new(Entry {
-            state: Mutex::new(State {
-                snapshot: beginning.clone(),
-                is_being_made: self.process.is_some(),
-            }),
-            made: Condvar::new(),
+            beginning: Snapshot::beginning(program),
+            made: OnceLock::new(),
         });
-        programs.insert(program.id, entry.clone());
+        programs.insert(program, entry.clone());
         while programs.len() > PROGRAMS_MAX {
             // The least id is the oldest.
             programs.pop_first();
         }
-        drop(programs);
-        let Some(process) = self.process.clone() else {
-            return beginning;
-        };
-        let (program, import_time) = (program.clone(), self.import_time);
-        let is_awaited = process.is_awaited;
-        let make = move || {
-            let made = make(&process, &program, import_time);
-            let mut state = lock(&entry.state);
-            state.is_being_made = false;
-            if let Some((blob, contents)) = made {
-                state.snapshot = Arc::new(Snapshot {
-                    blob: blob.into(),
-                    contents,
-                    program: Some(program.id),
-                    code: state.snapshot.code.clone(),
-                });
-            }
-            entry.made.notify_all();
-            state.snapshot.clone()
-        };
-        if is_awaited {
-            return make();
-        }
-        // Without a thread, calls go on importing.
-        let thread = thread::Builder::new().name("v8-snapshot".to_owned());
-        drop(thread.spawn(make));
-        beginning
+        (entry, true)
     }
 }
 

@@ -15,11 +15,12 @@ use std::sync::{Arc, OnceLock};
 
 use concave_core::engine::{Environment, Program};
 use concave_javascript::engine::{Bounds, Entry, import};
-use concave_javascript::{HostInputs, Phase, SourceMaps, prelude};
+use concave_javascript::{HostInputs, SourceMaps, prelude};
 use serde::{Deserialize, Serialize};
 
 use crate::code_cache::CodeCache;
 use crate::host::Host;
+use crate::modules::origin;
 use crate::natives::{self, text};
 use crate::world::{V8World, flags};
 
@@ -127,19 +128,7 @@ fn evaluate_prelude<'s>(
         let run = |scope: &mut v8::PinScope<'s, '_>| {
             let name = text(scope, name)?;
             let source = text(scope, source)?;
-            let origin = v8::ScriptOrigin::new(
-                scope,
-                name.into(),
-                0,
-                0,
-                false,
-                -1,
-                None,
-                false,
-                false,
-                false,
-                None,
-            );
+            let origin = origin(scope, name, false);
             v8::Script::compile(scope, source, Some(&origin))?.run(scope)
         };
         run(scope).unwrap_or_else(|| panic!("the prelude's script {name} throws"));
@@ -196,7 +185,13 @@ fn try_make(
     let bare = world.keep_bare();
     let mut modules = BTreeMap::new();
     for path in wanted {
-        let imported = import(&mut world, import_inputs(program), program, path, &maps);
+        let imported = import(
+            &mut world,
+            HostInputs::import(program),
+            program,
+            path,
+            &maps,
+        );
         if world.is_spent() {
             world.discard();
             return Err(path.clone());
@@ -207,18 +202,6 @@ fn try_make(
         }
     }
     Ok((blob(world.into_creator()), Contents { bare, modules }))
-}
-
-/// What modules see while they are imported for calls.
-pub(crate) fn import_inputs(program: &Program) -> HostInputs {
-    HostInputs {
-        phase: Phase::Import,
-        now: program.import_time,
-        seed: program.import_seed,
-        env: Arc::new(program.environment_variables.clone()),
-        env_must_exist: false,
-        elapsed: None,
-    }
 }
 
 /// The blob of all contexts that were added. Functions keep the code that was compiled for them.

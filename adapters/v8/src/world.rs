@@ -6,18 +6,18 @@ use std::sync::Once;
 use std::time::Duration;
 
 use concave_core::engine::{Failure, Program};
-use concave_javascript::SourceMaps;
 use concave_javascript::engine::{
     Argument, Bounds, CallHost, Completion, Ending, Entry, Settled, World, import, thread_time,
 };
 use concave_javascript::modules::SCHEME;
+use concave_javascript::{HostInputs, SourceMaps};
 
 use crate::host::{Host, Rejection};
 use crate::limits::Memory;
 use crate::modules;
 use crate::natives::{self, text};
 use crate::process::Snapshots;
-use crate::snapshot::{self, Contents, Snapshot, import_inputs};
+use crate::snapshot::{self, Contents, Snapshot};
 use crate::watchdog::{Abandon, Watched};
 
 /// Garbage on the heap from which on it is collected after a call, bytes.
@@ -27,6 +27,16 @@ const GARBAGE_BYTES: usize = 32 << 20;
 const STACK_TRACE_LIMIT: i32 = 10;
 /// Of a world's isolate.
 const ALWAYS: &str = "there is an isolate but while it is replaced";
+
+/// Makes `scope` one of the context that was entered.
+macro_rules! enter {
+    (let $scope:ident, $present:expr) => {
+        v8::scope!(let $scope, &mut $present.isolate);
+        let context = $present.context.as_ref().expect("a context was entered");
+        let context = v8::Local::new($scope, context);
+        let $scope = &mut v8::ContextScope::new($scope, context);
+    };
+}
 
 /// How long an isolate is used.
 #[derive(Clone, Copy, Debug)]
@@ -317,10 +327,8 @@ impl V8World {
     fn keep_context(&mut self, namespace: Option<&v8::Global<v8::Value>>) -> snapshot::Context {
         let present = self.present();
         let modules = std::mem::take(&mut Host::of(&mut present.isolate).modules);
-        v8::scope!(let scope, &mut present.isolate);
-        let context = present.context.as_ref().expect("a context was entered");
-        let context = v8::Local::new(scope, context);
-        let scope = &mut v8::ContextScope::new(scope, context);
+        enter!(let scope, present);
+        let context = scope.get_current_context();
         set_stack_trace_limit(scope, None);
         let mut entries = [0; Entry::ALL.len()];
         for (index, entry) in entries.iter_mut().zip(&present.entries) {
@@ -396,10 +404,7 @@ impl V8World {
         }
         self.watched.start(present.isolate.thread_safe_handle());
         let result = {
-            v8::scope!(let scope, &mut present.isolate);
-            let context = present.context.as_ref().expect("a context was entered");
-            let context = v8::Local::new(scope, context);
-            let scope = &mut v8::ContextScope::new(scope, context);
+            enter!(let scope, present);
             v8::tc_scope!(let scope, scope);
             match body(scope, &present.entries) {
                 Some(value) => Ok(value),
@@ -476,7 +481,7 @@ impl World for V8World {
         let namespace = match context.and_then(|context| self.present().enter(context)) {
             Some(namespace) => namespace,
             None => {
-                let namespace = import(self, import_inputs(program), program, module, maps)?;
+                let namespace = import(self, HostInputs::import(program), program, module, maps)?;
                 self.keep_code(&snapshot);
                 namespace
             }
@@ -512,10 +517,7 @@ impl World for V8World {
     fn loaded(&mut self, _value: Self::Value) -> Self::Value {
         let present = self.present();
         let module = present.loaded.clone().expect("a module was loaded");
-        v8::scope!(let scope, &mut present.isolate);
-        let context = present.context.as_ref().expect("a context was entered");
-        let context = v8::Local::new(scope, context);
-        let scope = &mut v8::ContextScope::new(scope, context);
+        enter!(let scope, present);
         let module = v8::Local::new(scope, module);
         v8::Global::new(scope, module.get_module_namespace())
     }
@@ -572,10 +574,7 @@ impl World for V8World {
 
     fn settled(&mut self, promise: &Self::Value) -> Settled<Self::Value> {
         let present = self.present();
-        v8::scope!(let scope, &mut present.isolate);
-        let context = present.context.as_ref().expect("a context was entered");
-        let context = v8::Local::new(scope, context);
-        let scope = &mut v8::ContextScope::new(scope, context);
+        enter!(let scope, present);
         let value = v8::Local::new(scope, promise);
         let Ok(promise) = v8::Local::<v8::Promise>::try_from(value) else {
             return Settled::Fulfilled(v8::Global::new(scope, value));
@@ -610,24 +609,15 @@ impl World for V8World {
 
     fn text(&mut self, value: &Self::Value) -> Option<String> {
         let present = self.present();
-        v8::scope!(let scope, &mut present.isolate);
+        enter!(let scope, present);
         let value = v8::Local::new(scope, value);
-        value.is_string().then(|| {
-            let context = present.context.as_ref().expect("a context was entered");
-            let context = v8::Local::new(scope, context);
-            let scope = &mut v8::ContextScope::new(scope, context);
-            value.to_rust_string_lossy(scope)
-        })
+        value.is_string().then(|| value.to_rust_string_lossy(scope))
     }
 
     fn memory_max(&mut self) -> usize {
         let present = self.present();
         let heap = present.heap_used().saturating_sub(present.heap_before);
         heap + present.memory.buffers_peak()
-    }
-
-    fn is_ready_for(&self, program: u64, _module: &str) -> bool {
-        self.program() == Some(program)
     }
 }
 
@@ -636,10 +626,7 @@ impl V8World {
     fn keep_code(&mut self, snapshot: &Snapshot) {
         let present = self.present();
         let modules = Host::of(&mut present.isolate).modules.clone();
-        v8::scope!(let scope, &mut present.isolate);
-        let context = present.context.as_ref().expect("a context was entered");
-        let context = v8::Local::new(scope, context);
-        let scope = &mut v8::ContextScope::new(scope, context);
+        enter!(let scope, present);
         for (name, module) in modules {
             if snapshot.code.get(&name).is_some() {
                 continue;

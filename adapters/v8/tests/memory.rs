@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use concave_core::engine::{FunctionEngine, FunctionKind};
 use concave_javascript::engine::EngineOptions;
-use concave_v8::{SnapshotProcess, V8Engine, V8Options};
+use concave_v8::{SnapshotProcess, V8Options};
 
 use crate::common::{LIMITS, Options, call, functions, program, run_call};
 
@@ -18,7 +18,7 @@ mod common;
 
 /// Starts the engine.
 fn make(options: Options) -> Arc<dyn FunctionEngine> {
-    V8Engine::new(V8Options {
+    concave_v8::start(V8Options {
         engine: EngineOptions {
             transaction_slots: options.transaction_slots,
             action_slots: options.action_slots,
@@ -37,11 +37,11 @@ fn make(options: Options) -> Arc<dyn FunctionEngine> {
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let words = line.unwrap().split_whitespace();
-    words
-        .skip(1)
-        .map(|word| word.parse().unwrap())
-        .next()
+    line.unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
         .unwrap()
 }
 

@@ -7,7 +7,7 @@ use concave_core::engine::native::{NativeContext, NativeEngine};
 use concave_core::engine::{Environment, Failure, FunctionEngine, FunctionKind, Module};
 use concave_core::identity::Identity;
 use concave_core::request_id::RequestId;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+use concave_quickjs::QuickJsOptions;
 use concave_tokio::{TokioHttpClient, TokioRuntime};
 use serde_json::{Value as Json, json};
 
@@ -53,7 +53,7 @@ pub fn run() {
         (Arc::new(engine), modules)
     };
     let quickjs = |modules: &[(&str, &str)]| -> (Arc<dyn FunctionEngine>, Vec<Module>) {
-        let engine = QuickJsEngine::new(QuickJsOptions::default()).unwrap();
+        let engine = concave_quickjs::start(QuickJsOptions::default()).unwrap();
         let modules = modules.iter().map(|(path, source)| Module {
             path: (*path).to_owned(),
             source: (*source).into(),

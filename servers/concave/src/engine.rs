@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use concave_core::engine::FunctionEngine;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+use concave_quickjs::QuickJsOptions;
 
 use crate::problem::Problem;
 
@@ -55,11 +55,9 @@ impl EngineKind {
     /// Starts the engine.
     pub fn start(self) -> Result<Arc<dyn FunctionEngine>, Problem> {
         match self {
-            Self::QuickJs => QuickJsEngine::new(QuickJsOptions::default())
-                .map(|engine| engine as Arc<dyn FunctionEngine>)
-                .map_err(|error| {
-                    Problem::new(format!("the function engine does not start: {error}"))
-                }),
+            Self::QuickJs => concave_quickjs::start(QuickJsOptions::default()).map_err(|error| {
+                Problem::new(format!("the function engine does not start: {error}"))
+            }),
             #[cfg(feature = "v8")]
             Self::V8 => {
                 // This very program, even if its file has been replaced by another version. Where there is no such
@@ -69,7 +67,7 @@ impl EngineKind {
                     args: vec![SNAPSHOT.to_owned()],
                     is_awaited: false,
                 };
-                Ok(concave_v8::V8Engine::new(concave_v8::V8Options {
+                Ok(concave_v8::start(concave_v8::V8Options {
                     snapshots: Some(snapshots),
                     ..concave_v8::V8Options::default()
                 }))

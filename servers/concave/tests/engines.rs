@@ -14,8 +14,8 @@ use concave_core::engine::{
     Reply, SyncHost, SystemError, SystemResult, Turn,
 };
 use concave_javascript::engine::EngineOptions;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
-use concave_v8::{SnapshotProcess, V8Engine, V8Options};
+use concave_quickjs::QuickJsOptions;
+use concave_v8::{SnapshotProcess, V8Options};
 use futures_executor::block_on;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -46,11 +46,11 @@ fn engines() -> &'static [Arc<dyn FunctionEngine>; 2] {
             action_slots: 1,
             real_time: false,
         };
-        let quickjs = QuickJsEngine::new(QuickJsOptions {
+        let quickjs = concave_quickjs::start(QuickJsOptions {
             engine,
             ..QuickJsOptions::default()
         });
-        let v8 = V8Engine::new(V8Options {
+        let v8 = concave_v8::start(V8Options {
             engine,
             // Some modules run from a snapshot, as in production, and some before it is there.
             snapshots: Some(SnapshotProcess {

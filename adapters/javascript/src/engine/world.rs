@@ -214,9 +214,6 @@ pub trait World: Sized + 'static {
 
     /// Largest heap of the present call, bytes.
     fn memory_max(&mut self) -> usize;
-
-    /// Whether it can be entered for this module at little cost.
-    fn is_ready_for(&self, program: u64, module: &str) -> bool;
 }
 
 /// Imports a module into a world without a program; gives its namespace.

@@ -40,7 +40,7 @@ impl Default for Options {
 }
 
 /// A program of modules given by path and source.
-pub fn program(modules: &[(&str, &str)]) -> Arc<Program> {
+pub fn program<S: AsRef<str>>(modules: &[(S, S)]) -> Arc<Program> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let module = |path: &str, source: &str, source_map: Option<&str>| {
         let module = Module {
@@ -56,7 +56,8 @@ pub fn program(modules: &[(&str, &str)]) -> Arc<Program> {
         modules: modules
             .iter()
             .map(|(path, source)| {
-                let map = (*path != "_deps/x.js").then_some(MAP);
+                let (path, source) = (path.as_ref(), source.as_ref());
+                let map = (path != "_deps/x.js").then_some(MAP);
                 module(path, source, map)
             })
             .collect(),
@@ -85,7 +86,7 @@ pub fn bundle() -> Arc<Program> {
                     }
                 }
             }
-            let mut program = (*program(&[])).clone();
+            let mut program = (*program::<&str>(&[])).clone();
             for file in files {
                 let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
                 let map = std::fs::read_to_string(file.with_extension("js.map"));

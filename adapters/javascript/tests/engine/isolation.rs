@@ -111,11 +111,7 @@ fn programs_with_many_modules_keep_few_images() {
             (format!("m{n}.js"), functions(&[("f", body.as_str())]))
         })
         .collect();
-    let modules: Vec<(&str, &str)> = sources
-        .iter()
-        .map(|(path, source)| (path.as_str(), source.as_str()))
-        .collect();
-    let program = program(&modules);
+    let program = program(&sources);
     for _ in 0..2 {
         for n in 0..40 {
             let outcome = run(&program, FunctionKind::Query, &format!("m{n}:f"), "[{}]");

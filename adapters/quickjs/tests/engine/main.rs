@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use concave_core::engine::FunctionEngine;
 use concave_javascript::engine::EngineOptions;
-use concave_quickjs::{QuickJsEngine, QuickJsOptions};
+use concave_quickjs::QuickJsOptions;
 
 use crate::engine::common::Options;
 
@@ -17,7 +17,7 @@ const MEMORY_IS_EXACT: bool = true;
 
 /// Starts the engine.
 fn make(options: Options) -> Arc<dyn FunctionEngine> {
-    QuickJsEngine::new(QuickJsOptions {
+    concave_quickjs::start(QuickJsOptions {
         transaction_threads: options.threads,
         action_threads: options.threads,
         engine: EngineOptions {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use concave_core::engine::FunctionEngine;
 use concave_javascript::engine::EngineOptions;
-use concave_v8::{SnapshotProcess, V8Engine, V8Options};
+use concave_v8::{SnapshotProcess, V8Options};
 
 use crate::engine::common::Options;
 
@@ -19,7 +19,7 @@ const MEMORY_IS_EXACT: bool = false;
 
 /// Starts the engine.
 fn make(options: Options) -> Arc<dyn FunctionEngine> {
-    V8Engine::new(V8Options {
+    concave_v8::start(V8Options {
         engine: EngineOptions {
             transaction_slots: options.transaction_slots,
             action_slots: options.action_slots,

@@ -28,11 +28,7 @@ fn modules_run_whatever_they_leave_behind() {
         .enumerate()
         .map(|(n, source)| (format!("m{n}.js"), format!("{source}\n{body}")))
         .collect();
-    let modules: Vec<(&str, &str)> = sources
-        .iter()
-        .map(|(path, source)| (path.as_str(), source.as_str()))
-        .collect();
-    let program = program(&modules);
+    let program = program(&sources);
     for _ in 0..2 {
         for (n, source) in HOSTILE.iter().enumerate() {
             let outcome = run(&program, FunctionKind::Query, &format!("m{n}:f"), "[{}]");
