@@ -6,6 +6,10 @@ use sim::world;
 const SEEDS: &[(u64, &str)] = &[
     (2, "a snapshot of the past saw tables created after it"),
     (3, "a snapshot of the past saw tables created after it"),
+    (
+        1_795_270_139_006_917,
+        "a reader waited for the writer, which opened the file anew",
+    ),
 ];
 
 #[test]

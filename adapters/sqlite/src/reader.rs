@@ -1,6 +1,6 @@
 //! Connections for reading, which can be given up all at once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use concave_core::persistence::PersistenceError;
 use rusqlite::Connection;
@@ -40,11 +40,17 @@ impl Reader {
 
     /// Reads, if what the file says can be relied on.
     pub(crate) fn read<T>(&mut self, read: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let mut slot = lock(&self.slot);
         let again = || {
             PersistenceError::Unavailable(
                 "the disk has failed, and the database is about to be opened anew".into(),
             )
+        };
+        // Taken by the writer, while it opens the file anew. That is not waited for: in a simulation the writer may be
+        // suspended in the middle of it, on the very thread that would wait.
+        let mut slot = match self.slot.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(again()),
         };
         if self.file.is_unreliable() {
             return Err(again());
@@ -65,7 +71,7 @@ impl Reader {
 }
 
 impl Slots {
-    /// Takes the connections of all readers and closes them. Readers wait until the answer is dropped.
+    /// Takes the connections of all readers and closes them. Readers are refused until the answer is dropped.
     ///
     /// # Errors
     /// If one of them is reading.
@@ -89,6 +95,20 @@ impl Slots {
     }
 }
 
-fn lock(slot: &Slot) -> MutexGuard<'_, Option<Connection>> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Synchronous;
+
+    #[test]
+    fn readers_do_not_wait_while_the_file_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DatabaseFile::open(&folder.path().join("a.sqlite3"), Synchronous::Full).unwrap();
+        let (mut readers, slots) = Reader::open(&Arc::new(file), 1).unwrap();
+        let closed = slots.close_all().unwrap();
+        let refused = readers[0].read(|_| Ok(()));
+        assert!(matches!(refused, Err(PersistenceError::Unavailable(_))));
+        drop(closed);
+        readers[0].read(|_| Ok(())).unwrap();
+    }
 }
