@@ -1,6 +1,7 @@
 //! What a call costs on each engine: `cargo bench -p concave-benches --bench engines`, with `--features v8` for both.
 //!
-//! One caller, one slot. The module `notes` is the bundle of the tests, 93 KB with npm `convex` in it.
+//! One caller, one slot. The module `notes` is the bundle of the tests, 93 KB with npm `convex` in it. Calls follow one
+//! another at once, so that each waits until its world is pristine again; `at rest` are calls that come a while later.
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
@@ -66,6 +67,10 @@ const CASES: &[(&str, &str, usize, u32)] = &[
     ("plain:small", "[{}]", 10, 100),
     ("plain:large", "[{}]", 10, 1),
 ];
+
+/// Calls to a world at rest, and the pause before each.
+const RESTED: usize = 300;
+const REST: Duration = Duration::from_millis(3);
 
 fn program() -> Arc<Program> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/javascript/tests/bundle");
@@ -219,16 +224,7 @@ fn measure(name: &str, engine: &dyn FunctionEngine) {
         let first = run(engine, &program, path, args);
         let first_time = begun.elapsed();
         assert!(first.result.is_ok(), "{:?}", first.result);
-        let mut walls = Vec::new();
-        let mut cpus = Vec::new();
-        for _ in 0..*times {
-            let begun = Instant::now();
-            let outcome = run(engine, &program, path, args);
-            walls.push(begun.elapsed());
-            cpus.push(outcome.cpu);
-        }
-        walls.sort_unstable();
-        cpus.sort_unstable();
+        let (walls, cpus) = sample(engine, &program, (path, args), *times, Duration::ZERO);
         println!(
             "  {path:16} first {first_time:9.1?}  p50 {:9.1?}  p99 {:9.1?}  in JavaScript p50 {:9.1?}, each {:9.1?}  heap {} KB",
             walls[times / 2],
@@ -238,4 +234,30 @@ fn measure(name: &str, engine: &dyn FunctionEngine) {
             first.memory >> 10
         );
     }
+    for (path, args, ..) in &CASES[..2] {
+        let (walls, _) = sample(engine, &program, (path, args), RESTED, REST);
+        println!("  {path:16} at rest  p50 {:9.1?}", walls[RESTED / 2]);
+    }
+}
+
+/// Runs a function so often, each time after a pause; gives the time of the calls, and of JavaScript in them, sorted.
+fn sample(
+    engine: &dyn FunctionEngine,
+    program: &Arc<Program>,
+    (path, args): (&str, &str),
+    times: usize,
+    pause: Duration,
+) -> (Vec<Duration>, Vec<Duration>) {
+    let mut walls = Vec::new();
+    let mut cpus = Vec::new();
+    for _ in 0..times {
+        std::thread::sleep(pause);
+        let begun = Instant::now();
+        let outcome = run(engine, program, path, args);
+        walls.push(begun.elapsed());
+        cpus.push(outcome.cpu);
+    }
+    walls.sort_unstable();
+    cpus.sort_unstable();
+    (walls, cpus)
 }

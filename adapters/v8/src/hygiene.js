@@ -2,7 +2,7 @@
 (function () {
   "use strict";
 
-  const { __host: host, Intl, Atomics, ArrayBuffer: NativeArrayBuffer } = globalThis;
+  const { __host: host, Intl, Atomics } = globalThis;
   const define = (target, name, value) =>
     Object.defineProperty(target, name, { value, writable: true, enumerable: false, configurable: true });
   /** A function of that name in place of a method. */
@@ -54,25 +54,11 @@
     });
   }
 
-  // Memory that nobody counts.
-  replaceConstructor(globalThis, "ArrayBuffer", (Native) => function ArrayBuffer(length, options) {
-    if (new.target === undefined) throw new TypeError("Constructor ArrayBuffer requires 'new'");
-    if (options?.maxByteLength !== undefined) throw new RangeError("ArrayBuffer: resizable buffers are not supported");
-    return Reflect.construct(Native, [length], new.target);
-  });
-  Object.defineProperty(ArrayBuffer, "length", { value: NativeArrayBuffer.length, configurable: true });
-
   // Other threads.
   delete Atomics.waitAsync;
 
-  // What ends the whole process if there are more elements than an array can have.
+  // What ends the whole process if there are more parts than an array can have.
   const ELEMENTS_MAX = 2 ** 27;
-  for (const name of ["sort", "toSorted"]) {
-    replace(Array.prototype, name, (native) => function (compare) {
-      if (this?.length >= ELEMENTS_MAX) throw new RangeError("Invalid array length");
-      return native.call(this, compare);
-    });
-  }
   replace(String.prototype, "split", (native) => function (separator, limit) {
     if (this?.length >= ELEMENTS_MAX) throw new RangeError("Invalid array length");
     return native.call(this, separator, limit);

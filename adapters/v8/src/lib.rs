@@ -9,7 +9,10 @@
 #![cfg(feature = "v8")]
 
 mod code_cache;
+mod creator;
 mod host;
+mod isolate;
+mod late;
 mod limits;
 mod modules;
 mod natives;

@@ -1,4 +1,6 @@
-//! Bounds of an isolate's memory: V8's heap, and the array buffers beside it.
+//! Bounds of an isolate's memory: V8's heap, and what is beside it. The former V8 itself bounds; array buffers are
+//! counted as they are allocated. WebAssembly's memories and buffers that can be resized are mapped by V8, which knows how
+//! much they are: that is looked at every few milliseconds, as long as JavaScript runs.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -25,9 +27,12 @@ pub(crate) struct Memory {
     is_exhausted: AtomicBool,
     buffers: AtomicUsize,
     buffers_peak: AtomicUsize,
-    buffers_max: usize,
+    /// Bytes that there may be beside the heap.
+    beside_max: usize,
     /// Array buffers refused since the last that was not.
     refused: AtomicUsize,
+    /// Whether V8 was asked to call [`look`].
+    is_looked_at: AtomicBool,
 }
 
 impl Memory {
@@ -38,8 +43,9 @@ impl Memory {
             is_exhausted: AtomicBool::new(false),
             buffers: AtomicUsize::new(0),
             buffers_peak: AtomicUsize::new(0),
-            buffers_max: bytes,
+            beside_max: bytes,
             refused: AtomicUsize::new(0),
+            is_looked_at: AtomicBool::new(false),
         })
     }
 
@@ -60,6 +66,14 @@ impl Memory {
         let is_first = self.handle.set(isolate.thread_safe_handle()).is_ok();
         assert!(is_first, "a memory belongs to one isolate");
         isolate.add_near_heap_limit_callback(near_limit, Arc::as_ptr(self) as *mut c_void);
+    }
+
+    /// Has V8 look at all memory beside the heap, as soon as JavaScript lets it. To be called on any thread.
+    pub(crate) fn look(self: &Arc<Self>, isolate: &v8::IsolateHandle) {
+        if !self.is_looked_at.swap(true, Ordering::Relaxed) {
+            // It is told nothing if the isolate has gone.
+            isolate.request_interrupt(look, Arc::as_ptr(self) as *mut c_void);
+        }
     }
 
     /// Whether the isolate has used up its memory. It is good for nothing then.
@@ -90,7 +104,7 @@ impl Memory {
             return null_mut();
         };
         let taken = self.buffers.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let pointer = if taken > self.buffers_max {
+        let pointer = if taken > self.beside_max {
             null_mut()
         } else {
             // SAFETY: the layout has a size.
@@ -114,6 +128,27 @@ unsafe extern "C" fn near_limit(data: *mut c_void, current: usize, _initial: usi
     // SAFETY: the memory outlives the isolate that it was given to.
     unsafe { (*data.cast::<Memory>()).exhaust() };
     current + HEAP_RESERVE
+}
+
+/// Called by V8 in the middle of JavaScript.
+unsafe extern "C" fn look(mut isolate: v8::UnsafeRawIsolatePtr, data: *mut c_void) {
+    // SAFETY: the memory outlives the isolate that it was given to, and the isolate runs.
+    let (memory, isolate) = unsafe {
+        let isolate = v8::Isolate::ref_from_raw_isolate_ptr_mut(&mut isolate);
+        (&*data.cast::<Memory>(), isolate)
+    };
+    memory.is_looked_at.store(false, Ordering::Relaxed);
+    let is_too_much = |isolate: &mut v8::Isolate| {
+        // Changes nothing; gives what there is.
+        let bytes = isolate.adjust_amount_of_external_allocated_memory(0);
+        usize::try_from(bytes).is_ok_and(|bytes| bytes > memory.beside_max)
+    };
+    if is_too_much(isolate) {
+        isolate.low_memory_notification();
+        if is_too_much(isolate) {
+            memory.exhaust();
+        }
+    }
 }
 
 unsafe extern "C" fn allocate(memory: &Memory, bytes: usize) -> *mut c_void {

@@ -19,8 +19,8 @@ type Job = Box<dyn FnOnce(&mut Seat<V8World>) + Send>;
 pub(crate) struct V8Place {
     /// None if the system has refused the thread.
     jobs: Option<mpsc::Sender<Job>>,
-    /// The program that calls can begin with at little cost.
-    program: Option<u64>,
+    /// The program and module that calls can begin with at little cost.
+    ready_for: Option<(u64, String)>,
 }
 
 impl V8Place {
@@ -37,13 +37,20 @@ impl V8Place {
             .stack_size(THREAD_STACK)
             .spawn(move || {
                 let mut seat = Seat::new(V8World::new(import_time, lifetime, snapshots));
-                for job in arriving {
-                    job(&mut seat);
+                loop {
+                    let job = arriving.try_recv().or_else(|_| {
+                        seat.world().prepare();
+                        arriving.recv()
+                    });
+                    match job {
+                        Ok(job) => job(&mut seat),
+                        Err(mpsc::RecvError) => return,
+                    }
                 }
             });
         Self {
             jobs: thread.is_ok().then_some(jobs),
-            program: None,
+            ready_for: None,
         }
     }
 }
@@ -73,7 +80,8 @@ impl Place for V8Place {
                 .set_abandon(Some(Box::new(move || drop(take(&abandoned)))));
             let result = work(Ok(&mut *seat));
             seat.world().set_abandon(None);
-            self.program = seat.peek().program();
+            let ready_for = seat.peek().ready_for();
+            self.ready_for = ready_for.map(|(program, module)| (program, module.to_owned()));
             // If it is gone, so is this place, and its thread ends.
             if let Some(after) = take(&after) {
                 after(self, result);
@@ -83,8 +91,9 @@ impl Place for V8Place {
         drop(jobs.send(job));
     }
 
-    fn is_ready_for(&self, program: u64, _module: &str) -> bool {
-        self.program == Some(program)
+    fn is_ready_for(&self, program: u64, module: &str) -> bool {
+        let ready_for = self.ready_for.as_ref();
+        ready_for.is_some_and(|(of, path)| *of == program && path == module)
     }
 
     fn release(&mut self) {

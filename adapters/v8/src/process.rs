@@ -16,8 +16,8 @@ use concave_core::engine::{Environment, Module, Program};
 use concave_javascript::engine::Bounds;
 use serde::{Deserialize, Serialize};
 
+use crate::creator;
 use crate::snapshot::{self, Contents, Snapshot, entry_modules};
-use crate::world;
 
 /// Programs whose blobs are kept: the live one, the one before, and one that is being pushed.
 const PROGRAMS_MAX: usize = 3;
@@ -251,7 +251,7 @@ pub fn make_snapshot() -> io::Result<()> {
     });
     let importing = Bounds::import(request.import_time);
     let (blob, contents) = snapshot::make(&program, &request.wanted, importing);
-    world::try_out(&blob, &contents);
+    creator::try_out(&blob, &contents);
     let text = serde_json::to_vec(&contents)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(&(text.len() as u64).to_le_bytes())?;

@@ -14,15 +14,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use concave_core::engine::{Environment, Program};
-use concave_javascript::engine::{Bounds, Entry, import};
-use concave_javascript::{HostInputs, SourceMaps, prelude};
+use concave_javascript::engine::{Bounds, Entry};
+use concave_javascript::prelude;
 use serde::{Deserialize, Serialize};
 
 use crate::code_cache::CodeCache;
 use crate::host::Host;
+use crate::isolate::flags;
 use crate::modules::origin;
 use crate::natives::{self, text};
-use crate::world::{V8World, flags};
+use crate::world::V8World;
 
 /// Memory of the isolate that makes a program's blob, bytes.
 const CREATOR_BYTES: usize = 512 << 20;
@@ -181,24 +182,17 @@ fn try_make(
     importing: Bounds,
 ) -> Result<(Arc<[u8]>, Contents), String> {
     let mut world = V8World::creator(importing, CREATOR_BYTES);
-    let maps = SourceMaps::default();
     let bare = world.keep_bare();
     let mut modules = BTreeMap::new();
     for path in wanted {
-        let imported = import(
-            &mut world,
-            HostInputs::import(program),
-            program,
-            path,
-            &maps,
-        );
+        let kept = world.keep(program, path);
         if world.is_spent() {
             world.discard();
             return Err(path.clone());
         }
         // A module that cannot be imported says so to each of its calls.
-        if let Ok(namespace) = imported {
-            modules.insert(path.clone(), world.keep(&namespace));
+        if let Ok(Some(context)) = kept {
+            modules.insert(path.clone(), context);
         }
     }
     Ok((blob(world.into_creator()), Contents { bare, modules }))

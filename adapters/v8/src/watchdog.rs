@@ -5,14 +5,19 @@
 //!
 //! V8 looks for that in all JavaScript, but not in some of its own functions, which can be as long as user code likes:
 //! `[].indexOf.call({ length: 2 ** 53 - 1 }, 1)`. Nothing ends those. A thread that stays in one is abandoned: its call has
-//! failed, its place is given to another thread, and it runs only when nothing else does.
+//! failed, its place is given to another thread, and it runs only when nothing else does. So is a thread on which V8 would
+//! end the whole process, for want of memory; that one does not run at all any more.
 
+use std::cell::RefCell;
+use std::ffi::c_char;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use concave_javascript::engine::Ending;
+
+use crate::limits::Memory;
 
 /// How often is looked.
 const TICK: Duration = Duration::from_millis(5);
@@ -35,8 +40,8 @@ pub(crate) type Abandon = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct State {
-    /// Whose JavaScript runs, while it does.
-    running: Option<v8::IsolateHandle>,
+    /// Whose JavaScript runs, while it does, and its memory.
+    running: Option<(v8::IsolateHandle, Arc<Memory>)>,
     /// Running time of the thread at which the turn is over.
     deadline: Duration,
     cancelled: Arc<AtomicBool>,
@@ -56,6 +61,7 @@ impl Watched {
             abandon: Mutex::default(),
         });
         lock(&Watchdog::get().threads).push(Arc::downgrade(&watched));
+        OWN.set(Arc::downgrade(&watched));
         watched
     }
 
@@ -74,8 +80,8 @@ impl Watched {
     }
 
     /// JavaScript begins to run.
-    pub(crate) fn start(&self, isolate: v8::IsolateHandle) {
-        lock(&self.state).running = Some(isolate);
+    pub(crate) fn start(&self, isolate: v8::IsolateHandle, memory: &Arc<Memory>) {
+        lock(&self.state).running = Some((isolate, memory.clone()));
         Watchdog::get().wake();
     }
 
@@ -89,9 +95,10 @@ impl Watched {
     /// Ends what is over its bounds; gives whether anything runs.
     fn look(&self) -> bool {
         let mut state = lock(&self.state);
-        let Some(isolate) = &state.running else {
+        let Some((isolate, memory)) = &state.running else {
             return false;
         };
+        memory.look(isolate);
         let time = self.clock.time();
         let ending = if state.cancelled.load(Ordering::Relaxed) {
             Ending::Cancelled
@@ -104,21 +111,51 @@ impl Watched {
         isolate.terminate_execution();
         let since = *state.ended_at.get_or_insert(time);
         state.ending.get_or_insert(ending);
-        drop(state);
-        if time > since + GRACE {
-            self.abandon();
+        if time <= since + GRACE {
+            return true;
         }
-        true
+        drop(state);
+        let is_abandoned = self.abandon(
+            "A function stays in a part of V8 that cannot be ended. Its thread is abandoned; it goes on when the machine \
+             has nothing else to do. Restart the server to get rid of it.",
+        );
+        if is_abandoned {
+            run_when_idle(self.thread);
+        }
+        !is_abandoned
     }
 
-    fn abandon(&self) {
-        if let Some(abandon) = lock(&self.abandon).take() {
-            tracing::error!(
-                "A function stays in a part of V8 that cannot be ended. Its thread is abandoned; it goes on when the \
-                 machine has nothing else to do. Restart the server to get rid of it."
-            );
-            run_when_idle(self.thread);
-            abandon();
+    /// Lets go of whoever waits for the thread, and looks at it no longer. False if nobody waits.
+    fn abandon(&self, why: &str) -> bool {
+        let Some(abandon) = lock(&self.abandon).take() else {
+            return false;
+        };
+        tracing::error!("{why}");
+        lock(&self.state).running = None;
+        abandon();
+        true
+    }
+}
+
+thread_local! {
+    /// The entry of the thread.
+    static OWN: RefCell<Weak<Watched>> = RefCell::default();
+}
+
+/// Called by V8 before it ends the process because it wants memory that cannot be had: so much for one array, usually,
+/// that no limit was looked at first. If a call waits for this thread, it is the thread that comes to an end.
+#[allow(unsafe_code)]
+pub(crate) unsafe extern "C" fn out_of_memory(_where: *const c_char, _details: &v8::OomDetails) {
+    let own = OWN.with_borrow(Weak::upgrade);
+    let is_abandoned = own.is_some_and(|own| {
+        own.abandon(
+            "A function wants more memory than V8 can ask for. Its thread is abandoned, and keeps what memory it has. \
+             Restart the server to get rid of it.",
+        )
+    });
+    if is_abandoned {
+        loop {
+            thread::park();
         }
     }
 }

@@ -87,6 +87,19 @@ fn memory_stays_what_it_is() {
         let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
         assert!(outcome.result.unwrap_err().message.contains("timed out"));
     });
+    let foreign = program(&[(
+        "a.js",
+        &functions(&[(
+            "f",
+            "const a = []; for (;;) a.push(new Intl.NumberFormat('en'))",
+        )]),
+    )]);
+    stays("killed calls with much outside the heap", 20, |_| {
+        let mut call = call(&foreign, FunctionKind::Query, "a:f", "[{}]");
+        call.limits.cpu = Duration::from_millis(100);
+        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
+        assert!(outcome.result.unwrap_err().message.contains("timed out"));
+    });
     let greedy = program(&[(
         "a.js",
         &functions(&[("f", "const a = []; for (;;) a.push([a.length])")]),

@@ -12,6 +12,7 @@ use crate::engine::common::Options;
 
 #[path = "../../../javascript/tests/engine/mod.rs"]
 mod engine;
+mod memory;
 mod snapshots;
 
 /// Heaps hold what earlier calls have left, until it is collected.

@@ -43,3 +43,44 @@ fn modules_run_whatever_they_leave_behind() {
         }
     }
 }
+
+/// What V8 has, but not yet where modules are imported for a snapshot: modules that look for it at their top level, and
+/// what that gives.
+const LOOKING: &[(&str, &str)] = &[
+    ("const kept = typeof WebAssembly;", "object"),
+    (
+        "const kept = 'WebAssembly' in globalThis ? 'there' : 'missing';",
+        "there",
+    ),
+    ("const kept = typeof Promise.try;", "function"),
+    (
+        "if (!Uint8Array.fromBase64) Uint8Array.fromBase64 = 'mine'; const kept = typeof Uint8Array.fromBase64;",
+        "function",
+    ),
+    (
+        "Object.defineProperty(Math, 'sumPrecise', { value: 'mine' }); const kept = Math.sumPrecise;",
+        "mine",
+    ),
+    (
+        "const kept = (() => { try { return Iterator.concat.name } catch { return 'missing' } })();",
+        "concat",
+    ),
+    ("const kept = typeof Intl.DateTimeFormat;", "function"),
+];
+
+#[test]
+fn modules_find_what_there_is() {
+    let body = functions(&[("f", "return kept"), ("g", "return typeof Math.sumPrecise")]);
+    let sources: Vec<(String, String)> = LOOKING
+        .iter()
+        .enumerate()
+        .map(|(n, (source, _))| (format!("m{n}.js"), format!("{source}\n{body}")))
+        .collect();
+    let program = program(&sources);
+    for (n, (source, expected)) in LOOKING.iter().enumerate() {
+        let outcome = run(&program, FunctionKind::Query, &format!("m{n}:f"), "[{}]");
+        assert_eq!(outcome.result.unwrap(), format!("{expected:?}"), "{source}");
+    }
+    let outcome = run(&program, FunctionKind::Query, "m0:g", "[{}]");
+    assert_eq!(outcome.result.unwrap(), r#""function""#);
+}
