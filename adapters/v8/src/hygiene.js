@@ -54,8 +54,12 @@
     });
   }
 
-  // Other threads.
+  // Other threads. WebAssembly's shared memories still lead to this class.
   delete Atomics.waitAsync;
+  const shared = Object.getPrototypeOf(globalThis.__sharedBuffer);
+  delete globalThis.__sharedBuffer;
+  delete shared.constructor;
+  delete shared.grow;
 
   // What ends the whole process if there are more parts than an array can have.
   const ELEMENTS_MAX = 2 ** 27;

@@ -1,8 +1,9 @@
 //! Runs functions on V8.
 //!
 //! Each call sees a pristine world: a context made from a snapshot (`snapshot`) in which the prelude has run and the
-//! module is imported. Those are made in another process (`process`). Contexts live one at a time in isolates that are used for many calls (`world`). An isolate is
-//! bound to a thread, so every place has a thread of its own (`place`).
+//! module is imported. Those are made in another process (`process`). Contexts live one at a time in isolates that are
+//! used for many calls (`world`). An isolate is bound to a thread, so every place has a thread of its own (`place`), which
+//! makes the context of the next call when it has nothing else to do.
 //!
 //! A call that uses up its time is ended by another thread (`watchdog`), one that uses up its memory by V8's own
 //! callbacks (`limits`); its isolate is then replaced.

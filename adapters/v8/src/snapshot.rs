@@ -101,6 +101,7 @@ fn make_bare() -> Snapshot {
         let context = v8::Context::new(scope, v8::ContextOptions::default());
         let scope = &mut v8::ContextScope::new(scope, context);
         natives::install(scope);
+        give_shared_buffer(scope);
         let entries = evaluate_prelude(scope);
         Context {
             index: scope.add_context(context),
@@ -118,6 +119,14 @@ fn make_bare() -> Snapshot {
         program: None,
         code: CodeCache::default(),
     }
+}
+
+/// Gives `hygiene.js` an object of a class that has no name.
+fn give_shared_buffer(scope: &mut v8::PinScope) {
+    let global = scope.get_current_context().global(scope);
+    let name = text(scope, "__sharedBuffer").expect("names are short");
+    let buffer = v8::SharedArrayBuffer::new(scope, 0).expect("no memory is needed");
+    global.set(scope, name.into(), buffer.into());
 }
 
 /// Evaluates the prelude in the scope's context and takes the entry points that it leaves.

@@ -3,35 +3,17 @@
 #![cfg(feature = "v8")]
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use concave_core::engine::{FunctionEngine, FunctionKind};
-use concave_javascript::engine::EngineOptions;
-use concave_v8::{SnapshotProcess, V8Options};
+use concave_core::engine::FunctionKind;
 
 use crate::common::{LIMITS, Options, call, functions, program, run_call};
+use crate::start::make;
 
 #[path = "../../javascript/tests/engine/common.rs"]
 #[allow(dead_code)]
 mod common;
-
-/// Starts the engine.
-fn make(options: Options) -> Arc<dyn FunctionEngine> {
-    concave_v8::start(V8Options {
-        engine: EngineOptions {
-            transaction_slots: options.transaction_slots,
-            action_slots: options.action_slots,
-            ..EngineOptions::default()
-        },
-        snapshots: Some(SnapshotProcess {
-            executable: env!("CARGO_BIN_EXE_v8-snapshot").into(),
-            args: Vec::new(),
-            is_awaited: true,
-        }),
-        ..V8Options::default()
-    })
-}
+mod start;
 
 /// Resident memory, KiB.
 fn resident() -> usize {

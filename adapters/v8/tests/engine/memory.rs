@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use concave_core::engine::{FunctionEngine, FunctionKind};
 
-use crate::engine::common::{Options, call, query, run_call};
+use crate::common::{Options, call, query, run_call};
 use crate::make;
 
 /// Runs a body, then an innocent one in the same slot; gives how the former ends.
@@ -35,6 +35,7 @@ fn memory_beside_the_heap_is_bounded() {
         "const kept = []; for (;;) kept.push(new WebAssembly.Memory({ initial: 1 }))",
         "const kept = []; for (;;) { const m = new WebAssembly.Memory({ initial: 900 }); new Uint8Array(m.buffer).fill(1); kept.push(m) }",
         "const kept = []; for (;;) { const m = new WebAssembly.Memory({ initial: 0 }); m.grow(100); kept.push(m) }",
+        "const kept = []; for (;;) kept.push(new WebAssembly.Memory({ initial: 100, maximum: 100, shared: true }))",
         "const kept = []; for (;;) { const b = new ArrayBuffer(0, { maxByteLength: 1e9 }); b.resize(1e6); kept.push(b) }",
         "const kept = []; for (;;) { try { kept.push(new ArrayBuffer(1e6)) } catch {} }",
     ] {
@@ -69,4 +70,14 @@ fn arrays_larger_than_there_can_be_end_the_call_only() {
             "{body}: {end}"
         );
     }
+}
+
+#[test]
+fn there_are_no_shared_buffers_of_ones_own() {
+    let body = "const { buffer } = new WebAssembly.Memory({ initial: 1, maximum: 2, shared: true }); \
+                return [typeof SharedArrayBuffer, '__sharedBuffer' in globalThis, buffer.constructor === Object, typeof buffer.grow]";
+    assert_eq!(
+        survive(&one_slot(), body),
+        r#"["undefined",false,true,"undefined"]"#
+    );
 }

@@ -2,7 +2,7 @@
 
 use concave_core::engine::FunctionKind;
 
-use crate::engine::common::{functions, program, run};
+use crate::common::{functions, program, run};
 
 /// Sources that end a process which makes a snapshot of them, or a context from that.
 const HOSTILE: &[&str] = &[
