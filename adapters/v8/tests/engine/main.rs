@@ -7,7 +7,7 @@ use start::make;
 
 #[path = "../../../javascript/tests/engine/mod.rs"]
 mod engine;
-mod memory;
+mod limits;
 mod snapshots;
 #[path = "../start/mod.rs"]
 mod start;

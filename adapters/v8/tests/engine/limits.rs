@@ -1,4 +1,4 @@
-//! Memory that V8 does not bound by itself, and what it would end the process for.
+//! What only V8 has: WebAssembly, memory that it does not bound by itself, and what it would end the process for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::make;
 fn survive(engine: &Arc<dyn FunctionEngine>, body: &str) -> String {
     let run = |body: &str| {
         let mut call = call(&query(body), FunctionKind::Query, "a:f", "[{}]");
-        call.limits.cpu = Duration::from_secs(10);
+        call.limits.cpu = Duration::from_secs(5);
         let outcome = run_call(&**engine, call, |_, _| panic!("no system calls"));
         outcome.result.unwrap_or_else(|failure| failure.message)
     };
@@ -80,4 +80,29 @@ fn there_are_no_shared_buffers_of_ones_own() {
         survive(&one_slot(), body),
         r#"["undefined",false,true,"undefined"]"#
     );
+}
+
+/// Source of a WebAssembly function `f` with this body.
+fn webassembly(body: &[u8]) -> String {
+    // Sections: one type without parameters and results, one function of it, its export, its code.
+    let head = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x05\x01\x01f\0\0\x0a";
+    let length = u8::try_from(body.len()).unwrap();
+    let code = [length + 4, 1, length + 2, 0];
+    let bytes = [head.as_slice(), &code, body, &[0x0b]].concat();
+    format!(
+        "const {{ f }} = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array({bytes:?}))).exports;"
+    )
+}
+
+#[test]
+fn webassembly_is_ended_too() {
+    let engine = one_slot();
+    // loop br 0 end
+    let endless = webassembly(&[0x03, 0x40, 0x0c, 0x00, 0x0b]);
+    let end = survive(&engine, &format!("{endless} f()"));
+    assert!(end.contains("timed out"), "{end}");
+    // call 0
+    let deep = webassembly(&[0x10, 0x00]);
+    let end = survive(&engine, &format!("{deep} f()"));
+    assert!(end.contains("Maximum call stack size exceeded"), "{end}");
 }
