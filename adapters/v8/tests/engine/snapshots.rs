@@ -1,8 +1,12 @@
 //! Modules that leave behind what cannot be in a snapshot are imported by their calls; the others are not kept from theirs.
 
+use std::thread;
+use std::time::Duration;
+
 use concave_core::engine::FunctionKind;
 
-use crate::common::{functions, program, run};
+use crate::common::{Options, call, functions, program, run, run_call};
+use crate::make;
 
 /// Sources that end a process which makes a snapshot of them, or a context from that.
 const HOSTILE: &[&str] = &[
@@ -83,4 +87,38 @@ fn modules_find_what_there_is() {
     }
     let outcome = run(&program, FunctionKind::Query, "m0:g", "[{}]");
     assert_eq!(outcome.result.unwrap(), r#""function""#);
+}
+
+#[test]
+fn a_context_made_ahead_is_pristine() {
+    let engine = make(Options {
+        transaction_slots: 1,
+        ..Options::default()
+    });
+    let body = functions(&[(
+        "f",
+        "globalThis.mark = (globalThis.mark ?? 0) + 1; count += 1; return [mark, count, Date.now(), Math.random()]",
+    )]);
+    let source = format!("let count = 0;\n{body}");
+    let program = program(&[("a.js", &*source), ("b.js", &*source)]);
+    let run = |path: &str, pause| {
+        thread::sleep(Duration::from_millis(pause));
+        let call = call(&program, FunctionKind::Query, path, "[{}]");
+        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
+        outcome.result.unwrap()
+    };
+    let expected = run("a:f", 0);
+    assert!(expected.starts_with("[1,1,"), "{expected}");
+    // After a pause, a context was made for the module of the call before.
+    for (path, pause) in [
+        ("a:f", 20),
+        ("a:f", 20),
+        ("b:f", 20),
+        ("a:f", 0),
+        ("a:f", 0),
+        ("b:f", 20),
+        ("b:f", 20),
+    ] {
+        assert_eq!(run(path, pause), expected);
+    }
 }
