@@ -1,0 +1,6 @@
+#include "runtime.h"
+#include "src/codegen/code-stub-assembler-inl.h"
+#include "src/builtins/builtins-utils-gen.h"
+#include "src/compiler/code-assembler.h"
+#include "src/codegen/define-code-stub-assembler-macros.inc"
+#include "src/codegen/undef-code-stub-assembler-macros.inc"
