@@ -3,6 +3,7 @@
 #![cfg(feature = "v8")]
 #![allow(clippy::unwrap_used)]
 
+use std::thread;
 use std::time::Duration;
 
 use concave_core::engine::FunctionKind;
@@ -15,8 +16,9 @@ use crate::start::make;
 mod common;
 mod start;
 
-/// Resident memory, KiB.
+/// Resident memory, KiB, once worlds have come to rest: then they have replaced isolates that were ended.
 fn resident() -> usize {
+    thread::sleep(Duration::from_millis(200));
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.unwrap()
