@@ -1,0 +1,287 @@
+//! Pushes from end to end over storage in memory. The engine reads the source of a module as the JSON that evaluating
+//! it gives.
+
+mod environment;
+mod pushes;
+mod schemas;
+mod system_queries;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_executor::block_on;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join, ready};
+use serde_json::{Value as Json, json};
+
+use crate::catalog::{IndexState, SchemaState};
+use crate::concurrency::Mutex;
+use crate::deploy::{Deployment, module_hash};
+use crate::driver::deployer::Deployer;
+use crate::driver::deployment::{Deployments, load_deployment};
+use crate::driver::function_log::FunctionLog;
+use crate::driver::testing::ThreadRuntime;
+use crate::driver::{CallContext, Database, Functions, HttpClient, schema_change};
+use crate::engine::{
+    Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
+};
+use crate::identity::Identity;
+use crate::persistence::memory::MemoryPersistence;
+use crate::persistence::{IndexRead, KeyRange, Order, Persistence};
+use crate::query::CursorKey;
+use crate::request_id::RequestId;
+use crate::schema::SchemaDefinition;
+use crate::value::{DocumentId, Object, Value, decode_document};
+
+struct JsonEngine;
+
+impl FunctionEngine for JsonEngine {
+    fn evaluate(
+        &self,
+        program: Arc<Program>,
+        evaluation: Evaluation,
+    ) -> BoxFuture<'static, Result<Json, Failure>> {
+        ready(evaluate(&program, evaluation)).boxed()
+    }
+
+    fn start(&self, _: FunctionCall, _: Arc<dyn SyncHost>) -> Box<dyn Execution> {
+        unreachable!("pushes call no functions")
+    }
+}
+
+fn evaluate(program: &Program, evaluation: Evaluation) -> Result<Json, Failure> {
+    let read = |path: &str| -> Result<Json, Failure> {
+        let mut json: Json = serde_json::from_str(&program.modules[path].source)
+            .map_err(|error| Failure::new(format!("Failed to analyze {path}: Uncaught {error}")))?;
+        match json["needs"].as_str() {
+            Some(name) if !program.environment_variables.contains_key(name) => Err(Failure::new(
+                format!("Environment variable {name} is used in auth config but is not set"),
+            )),
+            _ => {
+                if let Some(name) = json["domainFrom"].as_str() {
+                    let domain = &program.environment_variables[name];
+                    json = json!({"providers": [{"domain": domain, "applicationID": "a"}]});
+                }
+                Ok(json)
+            }
+        }
+    };
+    match evaluation {
+        Evaluation::Functions => {
+            let modules = program.modules.keys();
+            let modules: Result<BTreeMap<_, _>, _> =
+                modules.map(|path| Ok((path, read(path)?))).collect();
+            Ok(json!({"modules": modules?}))
+        }
+        Evaluation::Schema(path) | Evaluation::AuthConfig(path) | Evaluation::Definition(path) => {
+            read(&path)
+        }
+    }
+}
+
+struct NoHttp;
+
+impl HttpClient for NoHttp {
+    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+        unreachable!("system queries make no requests")
+    }
+}
+
+struct World {
+    persistence: Arc<MemoryPersistence>,
+    db: Database,
+    deployer: Deployer,
+    log: Arc<FunctionLog>,
+    deployments: Mutex<Deployments>,
+}
+
+impl World {
+    fn open(persistence: Arc<MemoryPersistence>) -> Self {
+        let storage: Arc<dyn Persistence> = persistence.clone();
+        let db = block_on(Database::open(ThreadRuntime::handle(), storage)).unwrap();
+        let log = Arc::new(FunctionLog::new(db.runtime().clone()));
+        let env = BTreeMap::from([("CONVEX_SITE_URL".to_owned(), "http://site".to_owned())]);
+        let deployer = Deployer::open(db.clone(), Arc::new(JsonEngine), env, log.clone());
+        Self {
+            log,
+            persistence,
+            db,
+            deployer,
+            deployments: Mutex::default(),
+        }
+    }
+
+    fn new() -> Self {
+        Self::open(Arc::default())
+    }
+
+    fn start(&self, app: Json) -> Json {
+        block_on(self.deployer.start_push(request(app))).unwrap()
+    }
+
+    fn start_error(&self, app: Json) -> crate::Error {
+        block_on(self.deployer.start_push(request(app))).unwrap_err()
+    }
+
+    fn wait(&self, started: &Json) -> Json {
+        loop {
+            let request = json!({"schemaChange": started["schemaChange"], "timeoutMs": 5000});
+            let answer = block_on(self.deployer.wait_for_schema(request)).unwrap();
+            if answer["type"] != "inProgress" {
+                return answer;
+            }
+        }
+    }
+
+    fn finish(&self, started: &Json) -> crate::Result<Json> {
+        let request = json!({"startPush": started, "dryRun": false, "message": "m"});
+        block_on(self.deployer.finish_push(request))
+    }
+
+    fn push(&self, app: Json) -> Json {
+        let started = self.start(app);
+        assert_eq!(self.wait(&started), json!({"type": "complete"}));
+        self.finish(&started).unwrap()
+    }
+
+    fn deployment(&self) -> Arc<Deployment> {
+        let env = BTreeMap::from([("CONVEX_SITE_URL".to_owned(), "http://site".to_owned())]);
+        let mut tx = self.db.begin();
+        block_on(load_deployment(&self.db, &mut tx, &env, &self.deployments)).unwrap()
+    }
+
+    fn set_env(&self, name: &str, value: Option<&str>) -> crate::Result<()> {
+        let request = json!({"changes": [{"name": name, "value": value}]});
+        block_on(self.deployer.update_environment_variables(request))
+    }
+
+    /// A system query's result, in encoded JSON.
+    fn system(&self, path: &str, args: Json) -> Result<Json, String> {
+        let functions = Functions::new(
+            self.db.clone(),
+            Arc::new(JsonEngine),
+            Arc::new(NoHttp),
+            CursorKey::new([1; 32], "test"),
+            "test".to_owned(),
+            BTreeMap::from([("CONVEX_CLOUD_URL".to_owned(), "http://cloud".to_owned())]),
+            Arc::new(FunctionLog::new(self.db.runtime().clone())),
+        );
+        let identity = Identity::Admin {
+            read_only: false,
+            acting_as: None,
+        };
+        let context = CallContext::new(identity, RequestId::from_bytes([0; 8]));
+        let snapshot = self.db.snapshot();
+        let query = functions.query(&context, path, args, None, &snapshot);
+        let result = block_on(query).unwrap().result.clone();
+        result
+            .map(|value| value.to_json())
+            .map_err(|failure| failure.message)
+    }
+
+    fn insert(&self, table: &str, fields: &[(&str, Value)]) -> DocumentId {
+        let mut tx = self.db.begin();
+        let table = tx.ensure_table(table).unwrap();
+        let document = Object::from_fields(fields.iter().cloned()).unwrap();
+        let id = tx.insert(&table, document).unwrap();
+        block_on(self.db.commit(tx)).unwrap();
+        id
+    }
+
+    fn stored_modules(&self) -> usize {
+        let mut tx = self.db.begin();
+        let rows = self.db.list_system(&mut tx, "_modules", "by_id", &[]);
+        block_on(rows).unwrap().len()
+    }
+
+    /// Name and state of the user's indexes, and whether they are staged.
+    fn indexes(&self) -> Vec<(String, IndexState, bool)> {
+        let snapshot = self.db.snapshot();
+        let tables = snapshot.catalog.tables().filter(|table| !table.is_system());
+        let indexes = tables.flat_map(|table| {
+            let indexes = table.indexes.iter();
+            indexes.map(move |index| {
+                let name = format!("{}.{}", table.name, index.name);
+                (name, index.state, index.staged)
+            })
+        });
+        let own =
+            indexes.filter(|(name, ..)| !name.contains(".by_id") && !name.contains(".by_creation"));
+        own.collect()
+    }
+
+    /// Checks that each index of a table is what its documents make of it.
+    fn check_indexes(&self, table: &str) {
+        check_indexes(&self.db, &*self.persistence, table);
+    }
+}
+
+fn check_indexes(db: &Database, persistence: &dyn Persistence, table: &str) {
+    let snapshot = db.snapshot();
+    let table = snapshot.catalog.table(table).unwrap();
+    let read = |index| -> Vec<(Vec<u8>, Object)> {
+        let read = IndexRead {
+            index,
+            range: KeyRange::all(),
+            order: Order::Ascending,
+            at: snapshot.ts,
+            limit: 100_000,
+        };
+        let page = block_on(persistence.read_index(read)).unwrap();
+        assert!(page.exhausted);
+        let rows = page.rows.into_iter();
+        rows.map(|row| (row.key, decode_document(&row.document).unwrap()))
+            .collect()
+    };
+    let documents = read(table.by_id().id);
+    for index in &table.indexes {
+        let mut expected: Vec<_> = documents
+            .iter()
+            .map(|(_, document)| (index.key(document), document.clone()))
+            .collect();
+        expected.sort();
+        assert_eq!(read(index.id), expected, "{}", index.name);
+    }
+}
+
+fn request(app: Json) -> Json {
+    let mut request = json!({"dryRun": false, "functions": "convex/", "appDefinition": {
+        "definition": null, "dependencies": [], "schema": null, "changedModules": [],
+        "unchangedModuleHashes": [], "udfServerVersion": "1.48.0"}, "componentDefinitions": []});
+    for (name, value) in app.as_object().unwrap() {
+        match name.as_str() {
+            "dryRun" | "forCodegen" => request[name] = value.clone(),
+            _ => request["appDefinition"][name] = value.clone(),
+        }
+    }
+    request
+}
+
+fn module(path: &str, source: Json) -> Json {
+    json!({"path": path, "source": source.to_string(), "environment": "isolate"})
+}
+
+fn functions(names: &[&str]) -> Json {
+    let functions = names.iter().map(|name| {
+        json!({"name": name, "udfType": "Query", "visibility": {"kind": "public"},
+            "args": "{\"type\":\"object\",\"value\":{}}", "returns": null})
+    });
+    json!({"functions": functions.collect::<Vec<_>>()})
+}
+
+/// A schema with one table `tasks`, whose field `n` has this type, with these indexes and staged indexes on fields.
+fn schema(n: &str, indexes: &[&str], staged: &[&str]) -> Json {
+    let list = |fields: &[&str]| -> Vec<Json> {
+        let fields = fields.iter();
+        fields
+            .map(|field| json!({"indexDescriptor": format!("on_{field}"), "fields": [field]}))
+            .collect()
+    };
+    let any = json!({"fieldType": {"type": "any"}, "optional": true});
+    let fields = json!({"n": {"fieldType": {"type": n}, "optional": false}, "a": any, "b": any});
+    module(
+        "schema.js",
+        json!({"tables": [{"tableName": "tasks", "indexes": list(indexes), "stagedDbIndexes": list(staged),
+            "documentType": {"type": "object", "value": fields}}], "schemaValidation": true}),
+    )
+}
