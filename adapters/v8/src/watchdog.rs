@@ -31,8 +31,6 @@ pub(crate) struct Watched {
     clock: ThreadClock,
     thread: libc::pid_t,
     state: Mutex<State>,
-    /// What is to be done if the thread is abandoned.
-    abandon: Mutex<Option<Abandon>>,
 }
 
 /// Lets go of whoever waits for an abandoned thread.
@@ -49,6 +47,8 @@ struct State {
     ending: Option<Ending>,
     /// Running time of the thread when it was.
     ended_at: Option<Duration>,
+    /// What is to be done if the thread is abandoned.
+    abandon: Option<Abandon>,
 }
 
 impl Watched {
@@ -58,7 +58,6 @@ impl Watched {
             clock: ThreadClock::of_this_thread(),
             thread: this_thread(),
             state: Mutex::default(),
-            abandon: Mutex::default(),
         });
         lock(&Watchdog::get().threads).push(Arc::downgrade(&watched));
         OWN.set(Arc::downgrade(&watched));
@@ -67,16 +66,18 @@ impl Watched {
 
     /// Sets the bounds of a turn: running time of this thread, and whether anybody waits.
     pub(crate) fn begin_turn(&self, deadline: Duration, cancelled: Arc<AtomicBool>) {
-        *lock(&self.state) = State {
+        let mut state = lock(&self.state);
+        *state = State {
             deadline,
             cancelled,
+            abandon: state.abandon.take(),
             ..State::default()
         };
     }
 
     /// Says what is to be done if this thread is abandoned.
     pub(crate) fn set_abandon(&self, abandon: Option<Abandon>) {
-        *lock(&self.abandon) = abandon;
+        lock(&self.state).abandon = abandon;
     }
 
     /// JavaScript begins to run.
@@ -114,8 +115,8 @@ impl Watched {
         if time <= since + GRACE {
             return true;
         }
-        drop(state);
-        let is_abandoned = self.abandon(
+        let is_abandoned = abandon(
+            state,
             "A function stays in a part of V8 that cannot be ended. Its thread is abandoned; it goes on when the machine \
              has nothing else to do. Restart the server to get rid of it.",
         );
@@ -124,17 +125,20 @@ impl Watched {
         }
         !is_abandoned
     }
+}
 
-    /// Lets go of whoever waits for the thread, and looks at it no longer. False if nobody waits.
-    fn abandon(&self, why: &str) -> bool {
-        let Some(abandon) = lock(&self.abandon).take() else {
-            return false;
-        };
-        tracing::error!("{why}");
-        lock(&self.state).running = None;
-        abandon();
-        true
-    }
+/// Lets go of whoever waits for the thread, and looks at it no longer. False if nobody waits.
+///
+/// The state is locked since it was looked at: so the thread is not in another call by now.
+fn abandon(mut state: MutexGuard<'_, State>, why: &str) -> bool {
+    let Some(abandon) = state.abandon.take() else {
+        return false;
+    };
+    state.running = None;
+    drop(state);
+    tracing::error!("{why}");
+    abandon();
+    true
 }
 
 thread_local! {
@@ -148,7 +152,8 @@ thread_local! {
 pub(crate) unsafe extern "C" fn out_of_memory(_where: *const c_char, _details: &v8::OomDetails) {
     let own = OWN.with_borrow(Weak::upgrade);
     let is_abandoned = own.is_some_and(|own| {
-        own.abandon(
+        abandon(
+            lock(&own.state),
             "A function wants more memory than V8 can ask for. Its thread is abandoned, and keeps what memory it has. \
              Restart the server to get rid of it.",
         )
