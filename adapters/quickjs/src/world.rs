@@ -24,8 +24,6 @@ use crate::{js, modules, natives, watchdog};
 const ARENA_BYTES: usize = 512 << 20;
 /// Largest heap that an arena has room for.
 const HEAP_BYTES_MAX: usize = ARENA_BYTES / 2;
-/// Native stack for JavaScript while importing.
-const IMPORT_STACK: usize = 512 << 10;
 /// Garbage that a call may make before its cycles are first looked for: most calls end before that.
 const GARBAGE_BYTES: usize = 8 << 20;
 /// Native stack of worker threads.
@@ -73,6 +71,7 @@ impl World {
     /// # Errors
     /// If the system has no memory for it.
     pub(crate) fn new(images_bytes_max: usize, import_time: Duration) -> io::Result<Self> {
+        let importing = Bounds::import(import_time);
         let host = Box::into_raw(Box::new(Host::new()));
         let arena = match Arena::reserve(ARENA_BYTES, host::out_of_memory, host.cast()) {
             Ok(arena) => arena,
@@ -108,7 +107,7 @@ impl World {
                 host.cast(),
             );
             qjs::JS_SetCanBlock(runtime, false);
-            qjs::JS_SetMaxStackSize(runtime, IMPORT_STACK as u64);
+            qjs::JS_SetMaxStackSize(runtime, importing.stack as u64);
             let context = qjs::JS_NewContext(runtime);
             assert!(!context.is_null(), "an empty arena has room for a context");
             assert!(
@@ -133,7 +132,7 @@ impl World {
                 entries,
                 loaded: Vec::new(),
                 images_bytes_max,
-                importing: Bounds::import(import_time),
+                importing,
                 clock: 0,
             })
         }

@@ -31,7 +31,7 @@ pub(crate) struct Present {
     /// The module last loaded.
     pub(crate) loaded: Option<v8::Global<v8::Module>>,
     /// The module for whose next call the context was made, and its namespace.
-    pub(crate) prepared: Option<(String, v8::Global<v8::Value>)>,
+    pub(crate) prepared: Option<(Arc<str>, v8::Global<v8::Value>)>,
     pub(crate) isolate: v8::OwnedIsolate,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) memory: Arc<Memory>,

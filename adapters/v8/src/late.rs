@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::isolate::{Present, enter};
-use crate::modules::origin;
+use crate::modules::run_script;
 use crate::natives::text;
 
 const HARMLESS: &str = "the script is ours, and runs in a context without user code";
@@ -66,11 +66,7 @@ pub(crate) fn properties(present: &mut Present) -> BTreeSet<String> {
 }
 
 fn functions<'s>(scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Object> {
-    let name = text(scope, "late.js").expect(HARMLESS);
-    let source = text(scope, include_str!("late.js")).expect(HARMLESS);
-    let origin = origin(scope, name, false);
-    let script = v8::Script::compile(scope, source, Some(&origin)).expect(HARMLESS);
-    let functions = script.run(scope).expect(HARMLESS);
+    let functions = run_script(scope, "late.js", include_str!("late.js")).expect(HARMLESS);
     functions.try_into().expect(HARMLESS)
 }
 

@@ -6,8 +6,8 @@
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// What V8 may use beyond the limit once that is reached, to come to where it can be ended: one allocation of the
 /// largest kind, an array of 2^27 elements, and its copy. It is address space; what is not touched costs nothing.
@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 4;
 /// The memory of one isolate.
 pub(crate) struct Memory {
     /// Ended when the memory is used up. Set once the isolate exists.
-    handle: std::sync::OnceLock<v8::IsolateHandle>,
+    handle: OnceLock<v8::IsolateHandle>,
     /// Whether the memory was used up.
     is_exhausted: AtomicBool,
     buffers: AtomicUsize,
@@ -39,7 +39,7 @@ impl Memory {
     /// For an isolate with so many bytes of heap and as many of array buffers.
     pub(crate) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            handle: std::sync::OnceLock::new(),
+            handle: OnceLock::new(),
             is_exhausted: AtomicBool::new(false),
             buffers: AtomicUsize::new(0),
             buffers_peak: AtomicUsize::new(0),

@@ -51,7 +51,7 @@ pub(crate) fn module<'s>(
 }
 
 /// Where a script or module comes from.
-pub(crate) fn origin<'s>(
+fn origin<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     name: v8::Local<'s, v8::String>,
     is_module: bool,
@@ -60,6 +60,18 @@ pub(crate) fn origin<'s>(
     v8::ScriptOrigin::new(
         scope, name, 0, 0, false, -1, None, false, false, is_module, None,
     )
+}
+
+/// Runs a script of ours; gives its value. `None` with an exception pending if it throws.
+pub(crate) fn run_script<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+    source: &str,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let name = text(scope, name)?;
+    let source = text(scope, source)?;
+    let origin = origin(scope, name, false);
+    v8::Script::compile(scope, source, Some(&origin))?.run(scope)
 }
 
 /// Compiles, links and begins to evaluate a module; gives the promise of its evaluation. `None` with an exception

@@ -20,7 +20,7 @@ pub(crate) struct V8Place {
     /// None if the system has refused the thread.
     jobs: Option<mpsc::Sender<Job>>,
     /// The program and module that calls can begin with at little cost.
-    ready_for: Option<(u64, String)>,
+    ready_for: Option<(u64, Arc<str>)>,
 }
 
 impl V8Place {
@@ -80,8 +80,7 @@ impl Place for V8Place {
                 .set_abandon(Some(Box::new(move || drop(take(&abandoned)))));
             let result = work(Ok(&mut *seat));
             seat.world().set_abandon(None);
-            let ready_for = seat.peek().ready_for();
-            self.ready_for = ready_for.map(|(program, module)| (program, module.to_owned()));
+            self.ready_for = seat.peek().ready_for();
             // If it is gone, so is this place, and its thread ends.
             if let Some(after) = take(&after) {
                 after(self, result);
@@ -93,7 +92,7 @@ impl Place for V8Place {
 
     fn is_ready_for(&self, program: u64, module: &str) -> bool {
         let ready_for = self.ready_for.as_ref();
-        ready_for.is_some_and(|(of, path)| *of == program && path == module)
+        ready_for.is_some_and(|(of, path)| *of == program && **path == *module)
     }
 
     fn release(&mut self) {

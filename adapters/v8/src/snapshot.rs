@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::code_cache::CodeCache;
 use crate::host::Host;
 use crate::isolate::flags;
-use crate::modules::origin;
+use crate::modules::run_script;
 use crate::natives::{self, text};
 use crate::world::V8World;
 
@@ -135,13 +135,8 @@ fn evaluate_prelude<'s>(
 ) -> [v8::Local<'s, v8::Function>; Entry::ALL.len()] {
     let hygiene = ("hygiene.js", include_str!("hygiene.js"));
     for (name, source) in [hygiene].iter().chain(prelude()) {
-        let run = |scope: &mut v8::PinScope<'s, '_>| {
-            let name = text(scope, name)?;
-            let source = text(scope, source)?;
-            let origin = origin(scope, name, false);
-            v8::Script::compile(scope, source, Some(&origin))?.run(scope)
-        };
-        run(scope).unwrap_or_else(|| panic!("the prelude's script {name} throws"));
+        run_script(scope, name, source)
+            .unwrap_or_else(|| panic!("the prelude's script {name} throws"));
     }
     let global = scope.get_current_context().global(scope);
     let holder = text(scope, "__concave").expect("names are short");

@@ -41,7 +41,7 @@ pub(crate) struct V8World {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) watched: Arc<Watched>,
     /// The module of the last call.
-    pub(crate) module: Option<String>,
+    pub(crate) module: Option<Arc<str>>,
     /// Only in a world for making snapshots.
     pub(crate) late: Option<Late>,
     /// None only while one makes room for the next.
@@ -68,9 +68,9 @@ impl V8World {
     }
 
     /// The program and module that calls can begin with at little cost.
-    pub(crate) fn ready_for(&self) -> Option<(u64, &str)> {
+    pub(crate) fn ready_for(&self) -> Option<(u64, Arc<str>)> {
         let program = self.present.as_ref()?.snapshot.program?;
-        Some((program, self.module.as_deref()?))
+        Some((program, self.module.clone()?))
     }
 
     /// Whether JavaScript was ended in the isolate: it is not used again.
@@ -180,12 +180,29 @@ impl V8World {
     fn context_of(&mut self, module: &str) -> Option<v8::Global<v8::Value>> {
         let present = self.present();
         if let Some((prepared, namespace)) = present.prepared.take()
-            && prepared == module
+            && *prepared == *module
         {
             return Some(namespace);
         }
         let snapshot = present.snapshot.clone();
         present.enter(snapshot.contents.modules.get(module)?)
+    }
+
+    /// Keeps the code of the modules that were imported, for calls to come.
+    fn keep_code(&mut self, snapshot: &Snapshot) {
+        let present = self.present();
+        let modules = Host::of(&mut present.isolate).modules.clone();
+        enter!(let scope, present);
+        for (name, module) in modules {
+            if snapshot.code.get(&name).is_some() {
+                continue;
+            }
+            let module = v8::Local::new(scope, module);
+            let script = module.get_unbound_module_script(scope);
+            if let Some(code) = script.create_code_cache() {
+                snapshot.code.put(&name, &code);
+            }
+        }
     }
 }
 
@@ -234,7 +251,7 @@ impl World for V8World {
         let snapshot = self.snapshots.of(program);
         self.replace_unless(Some(&snapshot), Some(bounds.memory));
         if self.module.as_deref() != Some(module) {
-            self.module = Some(module.to_owned());
+            self.module = Some(module.into());
         }
         let namespace = match self.context_of(module) {
             Some(namespace) => namespace,
@@ -376,24 +393,5 @@ impl World for V8World {
         let present = self.present();
         let heap = present.heap_used().saturating_sub(present.heap_before);
         heap + present.memory.buffers_peak()
-    }
-}
-
-impl V8World {
-    /// Keeps the code of the modules that were imported, for calls to come.
-    fn keep_code(&mut self, snapshot: &Snapshot) {
-        let present = self.present();
-        let modules = Host::of(&mut present.isolate).modules.clone();
-        enter!(let scope, present);
-        for (name, module) in modules {
-            if snapshot.code.get(&name).is_some() {
-                continue;
-            }
-            let module = v8::Local::new(scope, module);
-            let script = module.get_unbound_module_script(scope);
-            if let Some(code) = script.create_code_cache() {
-                snapshot.code.put(&name, &code);
-            }
-        }
     }
 }

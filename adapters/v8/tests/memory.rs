@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use concave_core::engine::FunctionKind;
 
-use crate::common::{LIMITS, Options, call, functions, program, run_call};
+use crate::common::{Options, call, query, run_call};
 use crate::start::make;
 
 #[path = "../../javascript/tests/engine/common.rs"]
@@ -51,54 +51,35 @@ fn memory_stays_what_it_is() {
     });
     stays("programs", 100, |n| {
         let body = format!("return [{n}, 'x'.repeat(1000).length]");
-        let program = program(&[("a.js", &functions(&[("f", &body)]))]);
+        let program = query(&body);
         for _ in 0..3 {
             let call = call(&program, FunctionKind::Query, "a:f", "[{}]");
             let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
             assert_eq!(outcome.result.unwrap(), format!("[{n},1000]"));
         }
     });
-    let endless = program(&[(
-        "a.js",
-        &functions(&[(
-            "f",
-            "const a = []; for (;;) { a.push({}); a.length %= 1000 }",
-        )]),
-    )]);
-    stays("killed calls", 1000, |_| {
-        let mut call = call(&endless, FunctionKind::Query, "a:f", "[{}]");
-        call.limits.cpu = Duration::from_millis(1);
-        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
-        assert!(outcome.result.unwrap_err().message.contains("timed out"));
-    });
-    let foreign = program(&[(
-        "a.js",
-        &functions(&[(
-            "f",
-            "const a = []; for (;;) a.push(new Intl.NumberFormat('en'))",
-        )]),
-    )]);
-    stays("killed calls with much outside the heap", 20, |_| {
-        let mut call = call(&foreign, FunctionKind::Query, "a:f", "[{}]");
-        call.limits.cpu = Duration::from_millis(100);
-        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
-        assert!(outcome.result.unwrap_err().message.contains("timed out"));
-    });
-    let greedy = program(&[(
-        "a.js",
-        &functions(&[("f", "const a = []; for (;;) a.push([a.length])")]),
-    )]);
-    stays("calls out of memory", 20, |_| {
-        let mut call = call(&greedy, FunctionKind::Query, "a:f", "[{}]");
-        call.limits = LIMITS;
-        call.limits.cpu = Duration::from_secs(30);
-        let outcome = run_call(&*engine, call, |_, _| panic!("no system calls"));
-        assert!(
-            outcome
-                .result
-                .unwrap_err()
-                .message
-                .contains("out of memory")
-        );
-    });
+    let killed = |body: &str, cpu: Duration, why: &'static str| {
+        let (engine, program) = (&engine, query(body));
+        move |_: usize| {
+            let mut call = call(&program, FunctionKind::Query, "a:f", "[{}]");
+            call.limits.cpu = cpu;
+            let outcome = run_call(&**engine, call, |_, _| panic!("no system calls"));
+            let message = outcome.result.unwrap_err().message;
+            assert!(message.contains(why), "{message}");
+        }
+    };
+    let endless = "const a = []; for (;;) { a.push({}); a.length %= 1000 }";
+    let short = Duration::from_millis(1);
+    stays("killed calls", 1000, killed(endless, short, "timed out"));
+    let foreign = "const a = []; for (;;) a.push(new Intl.NumberFormat('en'))";
+    let longer = Duration::from_millis(100);
+    let what = "killed calls with much outside the heap";
+    stays(what, 20, killed(foreign, longer, "timed out"));
+    let greedy = "const a = []; for (;;) a.push([a.length])";
+    let long = Duration::from_secs(30);
+    stays(
+        "calls out of memory",
+        20,
+        killed(greedy, long, "out of memory"),
+    );
 }

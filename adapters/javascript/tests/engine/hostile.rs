@@ -16,7 +16,8 @@ fn survive(body: &str) -> String {
     survive_for(Duration::from_millis(50), body)
 }
 
-fn survive_for(cpu: Duration, body: &str) -> String {
+/// The same with so much time.
+pub fn survive_for(cpu: Duration, body: &str) -> String {
     // One slot, so that the same world is used again and again.
     static ENGINE: OnceLock<Arc<dyn FunctionEngine>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
@@ -52,7 +53,8 @@ fn survive_for(cpu: Duration, body: &str) -> String {
 const TIMED_OUT: &str = "Function execution timed out (maximum duration: 0.05s)";
 const LOST: &str =
     "The function was ended: it did not stop when its time was up, or the server is shutting down.";
-const OUT_OF_MEMORY: &str = "JavaScript execution ran out of memory (maximum memory usage: 64 MB)";
+pub const OUT_OF_MEMORY: &str =
+    "JavaScript execution ran out of memory (maximum memory usage: 64 MB)";
 
 #[test]
 fn endless_code_is_stopped() {

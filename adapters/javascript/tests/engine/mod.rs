@@ -5,5 +5,5 @@ pub mod common;
 mod conformance;
 mod evaluate;
 mod functions;
-mod hostile;
+pub mod hostile;
 mod isolation;
