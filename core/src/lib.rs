@@ -17,6 +17,7 @@ pub mod error;
 pub mod function;
 pub mod identity;
 pub mod key;
+pub mod limits;
 pub mod persistence;
 pub mod planted;
 pub mod query;

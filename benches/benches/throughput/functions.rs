@@ -148,6 +148,7 @@ async fn deploy(world: &World, engine: Arc<dyn FunctionEngine>, modules: &[Modul
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
         retention: None,
+        limits: concave_core::limits::Limits::default(),
     };
     let backend = Backend::open(
         TokioRuntime::current(),

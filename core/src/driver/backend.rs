@@ -8,11 +8,15 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
-use super::{CallContext, Database, Deployer, FunctionLog, Functions, RetentionLoop, Scheduler};
+use super::{
+    CallContext, Database, Deployer, FunctionLog, FunctionSettings, Functions, RetentionLoop,
+    Scheduler,
+};
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, ErrorClass, Result};
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::persistence::Persistence;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
@@ -37,6 +41,8 @@ pub struct BackendConfig {
     pub redact: bool,
     /// For how long superseded versions of documents are kept, at least; `None` keeps them for ever.
     pub retention: Option<Duration>,
+    /// Bounds on what clients can make the server hold or do.
+    pub limits: Limits,
 }
 
 impl BackendConfig {
@@ -133,7 +139,6 @@ impl Backend {
         let built_in_env: BTreeMap<_, _> = built_in_env
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .into();
-        let name = config.instance_name.clone();
         let log = Arc::new(FunctionLog::new(database.runtime().clone()));
         let deployer = Deployer::open(
             database.clone(),
@@ -145,10 +150,13 @@ impl Backend {
             database,
             engine,
             http,
-            cursor_key,
-            name,
-            built_in_env,
             log.clone(),
+            FunctionSettings {
+                cursor_key,
+                instance_name: config.instance_name.clone(),
+                built_in_env,
+                limits: config.limits,
+            },
         );
         Ok(Arc::new(Self {
             _scheduler: Scheduler::start(&functions),

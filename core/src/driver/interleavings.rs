@@ -411,6 +411,7 @@ async fn deploy() -> Arc<Backend> {
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
         retention: None,
+        limits: crate::limits::Limits::default(),
     };
     let storage = Arc::new(Yielding::default());
     let runtime = ShuttleRuntime::handle();

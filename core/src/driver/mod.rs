@@ -29,7 +29,9 @@ pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResul
 pub use database::{CommitError, Database, RECENT};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
-pub use functions::{ActionResult, CallContext, Functions, LiveQuery, MutationKey, MutationResult};
+pub use functions::{
+    ActionResult, CallContext, FunctionSettings, Functions, LiveQuery, MutationKey, MutationResult,
+};
 pub use in_memory::InMemory;
 pub use retention::{RetentionLoop, RetentionStatus};
 pub use scheduler::Scheduler;

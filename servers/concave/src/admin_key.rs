@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use concave_core::Timestamp;
+use concave_core::limits::Limits;
 
 use crate::cli::AdminKeyOptions;
 use crate::instance::{Instance, InstanceSecret};
@@ -21,7 +22,7 @@ pub fn run(options: &AdminKeyOptions) -> Result<(), Problem> {
     };
     // Addresses do not matter for keys.
     let keys = instance
-        .config(String::new(), String::new(), false)
+        .config(String::new(), String::new(), false, Limits::default())
         .admin_keys();
     println!("{}", keys.issue(now, options.read_only));
     Ok(())

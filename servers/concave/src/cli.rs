@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use concave_core::limits::{BadLimit, Limits};
 
 use crate::engine::EngineKind;
-
 use crate::instance::InstanceSecret;
 
 const EXAMPLES: &str = "\
@@ -43,6 +43,8 @@ pub enum Command {
     Serve(ServeOptions),
     /// Print a new admin key of a deployment
     AdminKey(AdminKeyOptions),
+    /// Print the limits: what clients can make the server hold or do at most
+    Limits(LimitOptions),
 }
 
 /// Runs the app in a folder for development.
@@ -67,6 +69,8 @@ pub struct DevOptions {
     /// What runs functions
     #[arg(long, value_name = "ENGINE", env = "CONCAVE_ENGINE", default_value_t)]
     pub engine: EngineKind,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 /// Runs a deployment until it is told to stop (SIGTERM or Ctrl-C).
@@ -130,6 +134,32 @@ pub struct ServeOptions {
     /// What runs functions
     #[arg(long, value_name = "ENGINE", env = "CONCAVE_ENGINE", default_value_t)]
     pub engine: EngineKind,
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// Bounds on what clients can make the server hold or do.
+#[derive(Debug, Args)]
+pub struct LimitOptions {
+    /// Set a limit, such as result_cache=200MiB; can be given several times. `concave limits` prints all of them
+    #[arg(
+        long = "limit",
+        value_name = "NAME=VALUE",
+        env = "CONCAVE_LIMITS",
+        value_delimiter = ','
+    )]
+    settings: Vec<String>,
+}
+
+impl LimitOptions {
+    /// The limits with these settings.
+    pub fn limits(&self) -> Result<Limits, BadLimit> {
+        let mut limits = Limits::default();
+        for setting in &self.settings {
+            limits.apply(setting)?;
+        }
+        Ok(limits)
+    }
 }
 
 /// Prints a new admin key. Keys do not expire; they are void once the deployment has another secret.

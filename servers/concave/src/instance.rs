@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use concave_core::driver::BackendConfig;
+use concave_core::limits::Limits;
 use concave_core::retention::WINDOW;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,13 @@ struct Stored {
 
 impl Instance {
     /// The settings of this deployment at these addresses.
-    pub fn config(self, cloud_url: String, site_url: String, redact: bool) -> BackendConfig {
+    pub fn config(
+        self,
+        cloud_url: String,
+        site_url: String,
+        redact: bool,
+        limits: Limits,
+    ) -> BackendConfig {
         BackendConfig {
             instance_name: self.name,
             instance_secret: self.secret.0,
@@ -82,6 +89,7 @@ impl Instance {
             site_url,
             redact,
             retention: Some(WINDOW),
+            limits,
         }
     }
 

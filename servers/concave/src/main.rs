@@ -57,19 +57,22 @@ fn run(command: Command) -> Result<(), Problem> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let command = match command {
-        Command::AdminKey(options) => return admin_key::run(&options),
-        other => other,
-    };
+    match command {
+        Command::Dev(options) => on_threads(dev::run(options)),
+        Command::Serve(options) => on_threads(serve::run(options)),
+        Command::AdminKey(options) => admin_key::run(&options),
+        Command::Limits(options) => {
+            output::say(options.limits()?);
+            Ok(())
+        }
+    }
+}
+
+/// Runs a server to its end.
+fn on_threads(server: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Problem::new(format!("threads do not start: {error}")))?;
-    let result = runtime.block_on(async {
-        match command {
-            Command::Dev(options) => dev::run(options).await,
-            Command::Serve(options) => serve::run(options).await,
-            Command::AdminKey(options) => admin_key::run(&options),
-        }
-    });
+    let result = runtime.block_on(server);
     // Ends what still holds the database, so that it is closed in good order.
     runtime.shutdown_timeout(LAST_TASKS_TIME);
     result

@@ -37,6 +37,12 @@ impl fmt::Display for Problem {
     }
 }
 
+impl From<concave_core::limits::BadLimit> for Problem {
+    fn from(error: concave_core::limits::BadLimit) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<concave_core::Error> for Problem {
     fn from(error: concave_core::Error) -> Self {
         Self::new(error.message)

@@ -33,6 +33,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Problem> {
             site_url: options.site_url,
             static_files: options.static_files,
             redact: options.redact,
+            limits: options.limits.limits()?,
             engine: options.engine,
         },
     )

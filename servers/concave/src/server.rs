@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::serve::ListenerExt;
 use concave_core::driver::Backend;
+use concave_core::limits::Limits;
 use concave_sqlite::{SqliteOptions, SqlitePersistence};
 use concave_tokio::{TokioHttpClient, TokioRuntime};
 use tokio::net::TcpListener;
@@ -40,6 +41,7 @@ pub struct ServerOptions {
     pub site_url: Option<String>,
     pub static_files: Option<PathBuf>,
     pub redact: bool,
+    pub limits: Limits,
     pub engine: EngineKind,
 }
 
@@ -81,7 +83,9 @@ impl Server {
             Some(url) => url,
             None => local_url(&listeners.site)?,
         };
-        let config = options.instance.config(cloud_url, site_url, options.redact);
+        let config = options
+            .instance
+            .config(cloud_url, site_url, options.redact, options.limits);
         let persistence = SqlitePersistence::open(options.persistence)?;
         let engine = options.engine.start()?;
         let http = TokioHttpClient::start().map_err(Problem::new)?;

@@ -22,9 +22,6 @@ use crate::body::{JsonBody, ok_json};
 use crate::error::{ApiError, ApiResult};
 use crate::requester::Requester;
 
-/// Most queries in a batch.
-const BATCH_MAX: usize = 1000;
-
 type Shared = State<Arc<Backend>>;
 
 pub fn routes() -> Router<Arc<Backend>> {
@@ -181,8 +178,9 @@ async fn query_batch(
     requester: Requester,
     JsonBody(Batch { queries }): JsonBody<Batch>,
 ) -> ApiResult {
-    if queries.len() > BATCH_MAX {
-        let message = format!("A batch has at most {BATCH_MAX} queries.");
+    let most = backend.config().limits.batch_queries;
+    if queries.len() > most {
+        let message = format!("A batch has at most {most} queries.");
         return Err(Error::bad_request("BadJsonBody", message).into());
     }
     let mut answers = Vec::with_capacity(queries.len());

@@ -92,6 +92,7 @@ impl World {
             site_url: "http://site.test".to_owned(),
             redact: false,
             retention: None,
+            limits: concave_core::limits::Limits::default(),
         };
         let backend = Backend::open(
             TokioRuntime::current(),

@@ -97,6 +97,7 @@ async fn start() -> (Arc<Backend>, String) {
         site_url: "http://localhost:3211".to_owned(),
         redact: false,
         retention: None,
+        limits: concave_core::limits::Limits::default(),
     };
     let engine = engine();
     let functions = engine.modules().into_iter();

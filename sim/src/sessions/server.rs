@@ -117,6 +117,7 @@ impl Server {
             site_url: "http://localhost:3211".to_owned(),
             redact: false,
             retention: retention.map(|retention| retention.window),
+            limits: concave_core::limits::Limits::default(),
         };
         let opened = async {
             let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;

@@ -21,11 +21,14 @@ use crate::driver::deployer::Deployer;
 use crate::driver::deployment::{Deployments, load_deployment};
 use crate::driver::function_log::FunctionLog;
 use crate::driver::testing::ThreadRuntime;
-use crate::driver::{CallContext, Database, Functions, HttpClient, schema_change};
+use crate::driver::{
+    CallContext, Database, FunctionSettings, Functions, HttpClient, schema_change,
+};
 use crate::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
 };
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::persistence::memory::MemoryPersistence;
 use crate::persistence::{IndexRead, KeyRange, Order, Persistence};
 use crate::query::CursorKey;
@@ -161,10 +164,16 @@ impl World {
             self.db.clone(),
             Arc::new(JsonEngine),
             Arc::new(NoHttp),
-            CursorKey::new([1; 32], "test"),
-            "test".to_owned(),
-            BTreeMap::from([("CONVEX_CLOUD_URL".to_owned(), "http://cloud".to_owned())]),
             Arc::new(FunctionLog::new(self.db.runtime().clone())),
+            FunctionSettings {
+                cursor_key: CursorKey::new([1; 32], "test"),
+                instance_name: "test".to_owned(),
+                built_in_env: BTreeMap::from([(
+                    "CONVEX_CLOUD_URL".to_owned(),
+                    "http://cloud".to_owned(),
+                )]),
+                limits: Limits::default(),
+            },
         );
         let identity = Identity::Admin {
             read_only: false,

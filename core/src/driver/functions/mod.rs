@@ -31,6 +31,7 @@ use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::Result;
 use crate::function::Access;
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
 use crate::transaction::{Transaction, Usage};
@@ -99,17 +100,33 @@ struct Shared {
     queries: Mutex<QueryCache>,
 }
 
+/// What functions need to know of their deployment.
+pub struct FunctionSettings {
+    /// Seals the cursors of paginated queries.
+    pub cursor_key: CursorKey,
+    /// The deployment's name.
+    pub instance_name: String,
+    /// Environment variables that the server sets.
+    pub built_in_env: BTreeMap<String, String>,
+    /// Bounds on what clients can make the server hold or do.
+    pub limits: Limits,
+}
+
 impl Functions {
     /// A runner for the functions deployed in `database`.
     pub fn new(
         database: Database,
         engine: Arc<dyn FunctionEngine>,
         http: Arc<dyn HttpClient>,
-        cursor_key: CursorKey,
-        instance_name: String,
-        built_in_env: BTreeMap<String, String>,
         log: Arc<FunctionLog>,
+        settings: FunctionSettings,
     ) -> Self {
+        let FunctionSettings {
+            cursor_key,
+            instance_name,
+            built_in_env,
+            limits,
+        } = settings;
         Self {
             shared: Arc::new(Shared {
                 database,
@@ -122,7 +139,7 @@ impl Functions {
                 deployments: Mutex::default(),
                 contention: Arc::default(),
                 requests: Arc::default(),
-                queries: Mutex::default(),
+                queries: Mutex::new(QueryCache::new(limits)),
             }),
         }
     }

@@ -15,17 +15,13 @@ use crate::driver::system_functions::run_system_query;
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::Result;
 use crate::function::{self, Access};
+use crate::limits::Limits;
 use crate::planted::{Bug, planted};
 use crate::request_id::RequestId;
 use crate::sync::{FunctionError, QueryOutcome};
 use crate::timestamp::Timestamp;
 use crate::transaction::Snapshot;
 use crate::value::{FunctionPath, Object, Value};
-
-/// A result that looked at the clock is not used for new requests after this long.
-const TIMED_RESULT_AGE: Duration = Duration::from_secs(17);
-/// Bytes of results kept.
-const CACHE_BYTES_MAX: usize = 100 << 20;
 
 /// A query result together with everything that tells whether it still holds.
 pub struct LiveQuery {
@@ -95,8 +91,8 @@ struct CacheKey {
     identity: Option<String>,
 }
 
-#[derive(Default)]
 pub(super) struct QueryCache {
+    limits: Limits,
     entries: BTreeMap<CacheKey, Entry>,
     /// Keys by the tick of their last use: the first is the next to go.
     by_use: BTreeMap<u64, CacheKey>,
@@ -112,6 +108,17 @@ struct Entry {
 }
 
 impl QueryCache {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            entries: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            tick: 0,
+            bytes: 0,
+            running: BTreeMap::new(),
+        }
+    }
+
     fn get(&mut self, key: &CacheKey, ts: Timestamp, now: Duration) -> Option<Arc<LiveQuery>> {
         if planted(Bug::CacheServesStale) {
             return self.entries.get(key).map(|entry| entry.query.clone());
@@ -130,7 +137,7 @@ impl QueryCache {
             self.remove(key);
             return None;
         }
-        let fresh = !query.timed || now.saturating_sub(query.ran_at) < TIMED_RESULT_AGE;
+        let fresh = !query.timed || now.saturating_sub(query.ran_at) < self.limits.timed_results;
         if !query.is_valid_at(ts) || !fresh {
             return None;
         }
@@ -153,7 +160,7 @@ impl QueryCache {
                 used: self.tick,
             },
         );
-        while self.bytes > CACHE_BYTES_MAX {
+        while self.bytes > self.limits.result_cache {
             let oldest = self.by_use.first_key_value();
             let (_, oldest) = oldest.expect("what is too much is something");
             let oldest = oldest.clone();

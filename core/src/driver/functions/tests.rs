@@ -75,6 +75,7 @@ fn deploy_on(runtime: Arc<ThreadRuntime>, engine: NativeEngine) -> Arc<Backend> 
         site_url: "http://127.0.0.1:3211".into(),
         redact: false,
         retention: None,
+        limits: crate::limits::Limits::default(),
     };
     let modules: Vec<_> = engine
         .modules()

@@ -171,6 +171,7 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
         site_url: "http://localhost:3211".to_owned(),
         redact,
         retention: None,
+        limits: crate::limits::Limits::default(),
     };
     let backend = Backend::open(
         ThreadRuntime::handle(),

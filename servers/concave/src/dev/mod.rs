@@ -49,6 +49,7 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
             site_url: None,
             static_files,
             redact: false,
+            limits: options.limits.limits()?,
             engine: options.engine,
         },
     )

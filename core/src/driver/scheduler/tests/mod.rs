@@ -146,6 +146,7 @@ impl Process {
             site_url: "http://127.0.0.1:3211".into(),
             redact: false,
             retention: None,
+            limits: crate::limits::Limits::default(),
         };
         let runtime = ThreadRuntime::new();
         let backend = Backend::open(

@@ -1,0 +1,253 @@
+//! Bounds on what requests can make a server hold or do. Each has a name, a default and a knob.
+//!
+//! Limits that are part of the language apps are written in (the size of a document, how much a transaction reads) are
+//! not here: they are constants beside what they bound, because an app relies on them.
+
+use std::fmt;
+use std::time::Duration;
+
+/// One limit, as it stands in a table for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name, as in `--limit name=value`.
+    pub name: &'static str,
+    /// Its value, as it can be given.
+    pub value: String,
+    /// What it bounds, and what happens beyond it.
+    pub text: String,
+}
+
+/// Why a setting of a limit is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLimit {
+    /// It does not have the form `name=value`.
+    #[error("`{0}` is not a limit: write name=value, such as `result_cache=200MiB`")]
+    Form(String),
+    /// No limit has this name.
+    #[error("there is no limit `{0}`: `concave limits` prints all of them")]
+    Name(String),
+    /// The value has another unit, or is out of range.
+    #[error("`{value}` is no value for the limit `{name}`: write it like `{example}`")]
+    Value {
+        /// The limit.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// How a value of this limit looks.
+        example: String,
+    },
+}
+
+/// A quantity of a limit: how people write it.
+trait Quantity: Copy {
+    fn parse(text: &str) -> Option<Self>;
+    fn print(self) -> String;
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bytes(usize);
+
+/// A number of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count(usize);
+
+const BYTE_UNITS: [(&str, usize); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+const TIME_UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("min", 60_000),
+    ("ms", 1),
+    ("s", 1000),
+];
+
+impl Quantity for Bytes {
+    fn parse(text: &str) -> Option<Self> {
+        let (digits, shift) = BYTE_UNITS
+            .iter()
+            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
+            .unwrap_or((text, 0));
+        let number: usize = digits.trim().parse().ok()?;
+        number.checked_mul(1 << shift).map(Self)
+    }
+
+    fn print(self) -> String {
+        let fits = |shift: usize| self.0.trailing_zeros() as usize >= shift;
+        let (unit, shift) = BYTE_UNITS
+            .into_iter()
+            .find(|(_, shift)| self.0 > 0 && fits(*shift))
+            .unwrap_or(("B", 0));
+        format!("{}{unit}", self.0 >> shift)
+    }
+}
+
+impl Quantity for Count {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    fn print(self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Quantity for Duration {
+    fn parse(text: &str) -> Option<Self> {
+        let (digits, unit) = TIME_UNITS
+            .iter()
+            .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?, *millis)))?;
+        let number: u64 = digits.trim().parse().ok()?;
+        number.checked_mul(unit).map(Self::from_millis)
+    }
+
+    fn print(self) -> String {
+        let millis = self.as_millis() as u64;
+        let (unit, size) = TIME_UNITS
+            .into_iter()
+            .filter(|(_, size)| millis > 0 && millis.is_multiple_of(*size))
+            .max_by_key(|(_, size)| *size)
+            .unwrap_or(("ms", 1));
+        format!("{}{unit}", millis / size)
+    }
+}
+
+/// Declares [`Limits`]: a line of documentation, the name, `bytes`, `count` or `time`, and the default.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $unit:tt = $default:expr;)+) => {
+        /// The limits of a server.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: limits!(@type $unit),)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Limits {
+            /// All limits, in the order in which they are declared.
+            pub fn table(&self) -> Vec<Limit> {
+                vec![$(Limit {
+                    name: stringify!($name),
+                    value: limits!(@wrap $unit, self.$name).print(),
+                    text: [$($doc),+].map(str::trim).join(" "),
+                }),+]
+            }
+
+            fn set(&mut self, name: &str, value: &str) -> Result<(), BadLimit> {
+                match name {
+                    $(stringify!($name) => {
+                        let Some(parsed) = <limits!(@quantity $unit)>::parse(value) else {
+                            return Err(BadLimit::Value {
+                                name: stringify!($name),
+                                value: value.to_owned(),
+                                example: limits!(@wrap $unit, Self::default().$name).print(),
+                            });
+                        };
+                        self.$name = limits!(@unwrap $unit, parsed);
+                    })+
+                    other => return Err(BadLimit::Name(other.to_owned())),
+                }
+                Ok(())
+            }
+        }
+    };
+    (@type bytes) => { usize };
+    (@type count) => { usize };
+    (@type time) => { Duration };
+    (@quantity bytes) => { Bytes };
+    (@quantity count) => { Count };
+    (@quantity time) => { Duration };
+    (@wrap bytes, $value:expr) => { Bytes($value) };
+    (@wrap count, $value:expr) => { Count($value) };
+    (@wrap time, $value:expr) => { $value };
+    (@unwrap time, $value:expr) => { $value };
+    (@unwrap $unit:tt, $value:expr) => { $value.0 };
+}
+
+limits! {
+    /// Results of queries that are kept to be given again, with all that is kept for them. The ones that were not asked
+    /// for the longest go first.
+    result_cache: bytes = 100 << 20;
+    /// How long the result of a query that looked at the clock is given to others who ask.
+    timed_results: time = Duration::from_secs(17);
+    /// Queries in one `/api/query_batch` request. Larger batches are refused.
+    batch_queries: count = 1000;
+}
+
+impl Limits {
+    /// Sets the limit that `setting` names: `name=value`.
+    ///
+    /// # Errors
+    /// If there is no such limit, or the value is none of its kind.
+    pub fn apply(&mut self, setting: &str) -> Result<(), BadLimit> {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| BadLimit::Form(setting.to_owned()))?;
+        self.set(name.trim(), value.trim())
+    }
+}
+
+impl fmt::Display for Limits {
+    /// A table for `docs/limits.md` and `concave limits`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| limit | value | what it bounds |\n|---|---|---|")?;
+        for Limit { name, value, text } in self.table() {
+            writeln!(f, "| `{name}` | {value} | {text} |")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_limit_is_set_by_what_it_prints() {
+        for limit in Limits::default().table() {
+            let mut limits = Limits::default();
+            limits
+                .apply(&format!("{}={}", limit.name, limit.value))
+                .unwrap();
+            assert_eq!(limits, Limits::default(), "{}", limit.name);
+            assert!(!limit.text.contains('|'), "{}", limit.name);
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_refused() {
+        let refused = |setting: &str| Limits::default().apply(setting).unwrap_err();
+        assert!(matches!(refused("result_cache"), BadLimit::Form(_)));
+        assert!(matches!(refused("nothing=1"), BadLimit::Name(_)));
+        for value in ["", "x", "-1", "1.5MiB", "1s", "99999999999999GiB"] {
+            let error = refused(&format!("result_cache={value}"));
+            assert!(matches!(error, BadLimit::Value { .. }), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_guide_lists_every_limit() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
+        let guide = std::fs::read_to_string(path).unwrap();
+        let table = Limits::default().to_string();
+        assert!(
+            guide.contains(&table),
+            "docs/limits.md needs this table:\n{table}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn quantities_survive_printing(number: usize, millis: u64) {
+            prop_assert_eq!(Bytes::parse(&Bytes(number).print()), Some(Bytes(number)));
+            prop_assert_eq!(Count::parse(&Count(number).print()), Some(Count(number)));
+            let time = Duration::from_millis(millis);
+            prop_assert_eq!(<Duration as Quantity>::parse(&time.print()), Some(time));
+        }
+    }
+}
