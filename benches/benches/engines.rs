@@ -5,7 +5,6 @@
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use concave_core::engine::{
     Environment, FunctionCall, FunctionEngine, FunctionKind, Limits, Module, Outcome, Program,
     Reply, SyncHost, SystemResult, Turn,
 };
+use concave_javascript::conformance::bundled_app;
 use concave_javascript::engine::EngineOptions;
 use concave_quickjs::QuickJsOptions;
 #[cfg(feature = "v8")]
@@ -73,31 +73,18 @@ const RESTED: usize = 300;
 const REST: Duration = Duration::from_millis(3);
 
 fn program() -> Arc<Program> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters/javascript/tests/bundle");
-    let mut modules = BTreeMap::new();
-    let mut add = |path: String, source: String| {
-        let module = Module {
-            path: path.clone(),
-            source: source.into(),
-            source_map: None,
-            environment: Environment::Isolate,
-        };
-        modules.insert(path, module);
+    let plain = Module {
+        path: "plain.js".to_owned(),
+        source: PLAIN.into(),
+        source_map: None,
+        environment: Environment::Isolate,
     };
-    for folder in ["", "_deps"] {
-        for entry in std::fs::read_dir(root.join(folder)).expect("the bundle is there") {
-            let path = entry.expect("a readable folder").path();
-            if path.extension().is_some_and(|extension| extension == "js") {
-                let name = path.strip_prefix(&root).expect("it lies in there");
-                let source = std::fs::read_to_string(&path).expect("a text file");
-                add(name.to_string_lossy().into_owned(), source);
-            }
-        }
-    }
-    add("plain.js".to_owned(), PLAIN.to_owned());
+    let modules = bundled_app().into_iter().chain([plain]);
     Arc::new(Program {
         id: 1,
-        modules,
+        modules: modules
+            .map(|module| (module.path.clone(), module))
+            .collect(),
         environment_variables: BTreeMap::new(),
         import_seed: [0; 32],
         import_time: Timestamp::ZERO,

@@ -15,8 +15,11 @@ use serde_json::{Value as Json, json};
 
 use crate::{HostInputs, Phase};
 
+mod app;
 #[cfg(test)]
 mod quickjs;
+
+pub use app::bundled_app;
 
 /// Answers asynchronous system calls: operation and arguments.
 pub type Answer<'a> = &'a mut dyn FnMut(&str, &str) -> SystemResult;

@@ -10,6 +10,7 @@ use concave_core::engine::{
     Environment, FunctionCall, FunctionEngine, FunctionKind, Limits, Module, Outcome, Program,
     Reply, SyncHost, SystemError, SystemResult, Turn,
 };
+use concave_javascript::conformance::bundled_app;
 use futures_executor::block_on;
 
 use crate::make;
@@ -75,28 +76,9 @@ pub fn bundle() -> Arc<Program> {
     static BUNDLE: OnceLock<Arc<Program>> = OnceLock::new();
     BUNDLE
         .get_or_init(|| {
-            let root =
-                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../javascript/tests/bundle");
-            let mut files = Vec::new();
-            for folder in ["", "_deps"] {
-                for entry in std::fs::read_dir(root.join(folder)).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.extension().is_some_and(|extension| extension == "js") {
-                        files.push(path);
-                    }
-                }
-            }
             let mut program = (*program::<&str>(&[])).clone();
-            for file in files {
-                let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
-                let map = std::fs::read_to_string(file.with_extension("js.map"));
-                let module = Module {
-                    path: path.to_owned(),
-                    source: std::fs::read_to_string(&file).unwrap().into(),
-                    source_map: map.ok().map(Into::into),
-                    environment: Environment::Isolate,
-                };
-                program.modules.insert(path.to_owned(), module);
+            for module in bundled_app() {
+                program.modules.insert(module.path.clone(), module);
             }
             Arc::new(program)
         })
