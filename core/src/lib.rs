@@ -18,6 +18,7 @@ pub mod function;
 pub mod identity;
 pub mod key;
 pub mod limits;
+pub mod origin;
 pub mod persistence;
 pub mod planted;
 pub mod query;

@@ -102,6 +102,7 @@ impl World {
             instance_secret: [5; 32],
             cloud_url: "http://api.test".to_owned(),
             site_url: "http://site.test".to_owned(),
+            admin_origins: Vec::new(),
             redact: false,
             retention: None,
             limits: concave_core::limits::Limits::default(),

@@ -7,6 +7,7 @@ use concave_core::engine::native::{NativeContext, NativeEngine};
 use concave_core::engine::{Environment, Failure, FunctionEngine, FunctionKind, Module};
 use concave_core::identity::Identity;
 use concave_core::request_id::RequestId;
+use concave_javascript::conformance::bundled_app;
 use concave_quickjs::QuickJsOptions;
 use concave_tokio::{TokioHttpClient, TokioRuntime};
 use serde_json::{Value as Json, json};
@@ -28,22 +29,6 @@ export const add = mutation(async (value) =>
     JSON.parse(await Convex.asyncSyscall("1.0/insert", JSON.stringify({ table: "notes", value }))));
 "#;
 
-/// An app bundled with npm `convex`.
-const BUNDLED: [(&str, &str); 3] = [
-    (
-        "notes.js",
-        include_str!("../../../adapters/javascript/tests/bundle/notes.js"),
-    ),
-    (
-        "_deps/TKILZRCL.js",
-        include_str!("../../../adapters/javascript/tests/bundle/_deps/TKILZRCL.js"),
-    ),
-    (
-        "_deps/EVCRMLF3.js",
-        include_str!("../../../adapters/javascript/tests/bundle/_deps/EVCRMLF3.js"),
-    ),
-];
-
 pub fn run() {
     let native = || -> (Arc<dyn FunctionEngine>, Vec<Module>) {
         let engine = NativeEngine::default()
@@ -52,18 +37,24 @@ pub fn run() {
         let modules = engine.modules();
         (Arc::new(engine), modules)
     };
-    let quickjs = |modules: &[(&str, &str)]| -> (Arc<dyn FunctionEngine>, Vec<Module>) {
+    let quickjs = |modules: Vec<Module>| -> (Arc<dyn FunctionEngine>, Vec<Module>) {
         let engine = concave_quickjs::start(QuickJsOptions::default()).unwrap();
-        let modules = modules.iter().map(|(path, source)| Module {
-            path: (*path).to_owned(),
-            source: (*source).into(),
+        (engine, modules)
+    };
+    let bare = || {
+        quickjs(vec![Module {
+            path: "notes.js".to_owned(),
+            source: BARE.into(),
             source_map: None,
             environment: Environment::Isolate,
-        });
-        (engine, modules.collect())
+        }])
     };
-    let bare = || quickjs(&[("notes.js", BARE)]);
-    let bundled = || quickjs(&BUNDLED);
+    // Of the bundled app, the mutations alone.
+    let bundled = || {
+        let mut modules = bundled_app();
+        modules.retain(|module| module.path == "notes.js" || module.path.starts_with("_deps/"));
+        quickjs(modules)
+    };
     let mut rows = Vec::new();
     for tasks in [64, 256, 1024] {
         rows.push(measure("insert, native", tasks, native, "notes:add"));
@@ -146,6 +137,7 @@ async fn deploy(world: &World, engine: Arc<dyn FunctionEngine>, modules: &[Modul
         instance_secret: [7; 32],
         cloud_url: "http://127.0.0.1:3210".into(),
         site_url: "http://127.0.0.1:3211".into(),
+        admin_origins: Vec::new(),
         redact: false,
         retention: None,
         limits: concave_core::limits::Limits::default(),

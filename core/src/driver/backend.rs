@@ -17,6 +17,7 @@ use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
 use crate::error::{Error, ErrorClass, Result};
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::origin::AdminAccess;
 use crate::persistence::Persistence;
 use crate::query::CursorKey;
 use crate::request_id::RequestId;
@@ -37,6 +38,8 @@ pub struct BackendConfig {
     pub cloud_url: String,
     /// Origin of HTTP actions, as functions see it in `CONVEX_SITE_URL`.
     pub site_url: String,
+    /// Origins of web pages from which admin keys are taken, besides the deployment's own and this machine's.
+    pub admin_origins: Vec<String>,
     /// Hide error texts and log lines of functions from clients that are not admins.
     pub redact: bool,
     /// For how long superseded versions of documents are kept, at least; `None` keeps them for ever.
@@ -330,12 +333,22 @@ impl Backend {
         &self.admin_keys
     }
 
-    /// Verifies credentials.
+    /// Whether admin keys are taken from where a request comes from, by its headers `Origin` and `Host`.
+    pub fn admin_access(&self, origin: Option<&str>, host: Option<&str>) -> AdminAccess {
+        let own = [&*self.config.cloud_url, &*self.config.site_url];
+        AdminAccess::of_request(origin, host, &own, &self.config.admin_origins)
+    }
+
+    /// Verifies credentials that came from a place with this access.
     ///
     /// # Errors
-    /// Unauthenticated: `BadAdminKey`, or `NoAuthProvider` for users' tokens, since there are no providers of user
+    /// Forbidden: `AdminOriginNotAllowed`. Unauthenticated: `BadAdminKey`, or `NoAuthProvider` for users' tokens, since there are no providers of user
     /// identities yet.
-    pub async fn authenticate(&self, credential: Credential) -> Result<Identity> {
+    pub async fn authenticate(
+        &self,
+        credential: Credential,
+        access: &AdminAccess,
+    ) -> Result<Identity> {
         match credential {
             Credential::User(_) => Err(Error::new(
                 ErrorClass::Unauthenticated,
@@ -343,6 +356,7 @@ impl Backend {
                 "This server does not verify user tokens yet. Leave out the token.",
             )),
             Credential::Admin { key, acting_as } => {
+                access.check()?;
                 let mut identity = self.admin_keys.verify(&key)?;
                 if let Identity::Admin {
                     acting_as: user, ..

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 use concave_core::limits::{BadLimit, Limits};
+use concave_core::origin::host_of;
 
 use crate::engine::EngineKind;
 use crate::instance::InstanceSecret;
@@ -14,12 +16,12 @@ Examples:
   concave dev my-app
       Run an app: install its packages, deploy its functions, and again whenever they change.
 
-  concave serve --persistence sqlite:///var/lib/my-app.sqlite3 --instance-name my-app
-      Run a deployment, with its secret in CONCAVE_INSTANCE_SECRET: `openssl rand -hex 32`
-      makes one. Keep it: admin keys are made from it.
+  concave serve --persistence sqlite:///var/lib/my-app.sqlite3
+      Run a deployment. Its secret is made at the first start and kept beside the data:
+      admin keys are made from it.
 
-  concave admin-key --instance-name my-app
-      Print a key for the official CLI, with the same secret in CONCAVE_INSTANCE_SECRET:
+  concave admin-key --persistence sqlite:///var/lib/my-app.sqlite3
+      Print a key for the official CLI:
         export CONVEX_SELF_HOSTED_URL=http://127.0.0.1:3210
         export CONVEX_SELF_HOSTED_ADMIN_KEY='<the key>'
         npx convex deploy
@@ -71,20 +73,15 @@ pub struct DevOptions {
     pub engine: EngineKind,
     #[command(flatten)]
     pub limits: LimitOptions,
+    #[command(flatten)]
+    pub access: AccessOptions,
 }
 
 /// Runs a deployment until it is told to stop (SIGTERM or Ctrl-C).
 #[derive(Debug, Args)]
 pub struct ServeOptions {
-    /// Where the data is: sqlite:///absolute/path or sqlite://relative/path, with ?synchronous=normal to trade the
-    /// newest writes in a power failure for speed
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "CONCAVE_PERSISTENCE",
-        default_value = "sqlite://concave.sqlite3"
-    )]
-    pub persistence: String,
+    #[command(flatten)]
+    pub instance: InstanceOptions,
     /// Address of the API
     #[arg(
         long,
@@ -101,24 +98,6 @@ pub struct ServeOptions {
         default_value = "127.0.0.1:3211"
     )]
     pub site_listen: SocketAddr,
-    /// Name of the deployment: the part of its admin keys before the bar
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "CONCAVE_INSTANCE_NAME",
-        default_value = "concave",
-        value_parser = crate::instance::parse_name
-    )]
-    pub instance_name: String,
-    /// Secret of the deployment: 64 hexadecimal digits. Without it, a secret that everybody knows is used, and only
-    /// this machine can connect
-    #[arg(
-        long,
-        value_name = "HEX",
-        env = "CONCAVE_INSTANCE_SECRET",
-        hide_env_values = true
-    )]
-    pub instance_secret: Option<InstanceSecret>,
     /// Where clients reach the API, if not at its own address: functions see it as CONVEX_CLOUD_URL
     #[arg(long, value_name = "URL", env = "CONCAVE_CLOUD_URL", value_parser = parse_origin)]
     pub cloud_url: Option<String>,
@@ -128,14 +107,13 @@ pub struct ServeOptions {
     /// Folder of files to serve at the root of the API address
     #[arg(long = "static", value_name = "DIR", env = "CONCAVE_STATIC")]
     pub static_files: Option<PathBuf>,
-    /// Hide error texts and log lines of functions from clients that are not admins
-    #[arg(long, env = "CONCAVE_REDACT")]
-    pub redact: bool,
     /// What runs functions
     #[arg(long, value_name = "ENGINE", env = "CONCAVE_ENGINE", default_value_t)]
     pub engine: EngineKind,
     #[command(flatten)]
     pub limits: LimitOptions,
+    #[command(flatten)]
+    pub access: AccessOptions,
 }
 
 /// Bounds on what clients can make the server hold or do.
@@ -165,16 +143,36 @@ impl LimitOptions {
 /// Prints a new admin key. Keys do not expire; they are void once the deployment has another secret.
 #[derive(Debug, Args)]
 pub struct AdminKeyOptions {
-    /// Name of the deployment
+    #[command(flatten)]
+    pub instance: InstanceOptions,
+    /// Make a key with which one can look but not change
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// Which deployment it is, and where its data is.
+#[derive(Debug, Args)]
+pub struct InstanceOptions {
+    /// Where the data is: sqlite:///absolute/path or sqlite://relative/path, with ?synchronous=normal to trade the
+    /// newest writes in a power failure for speed
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CONCAVE_PERSISTENCE",
+        default_value = "sqlite://concave.sqlite3"
+    )]
+    pub persistence: String,
+    /// Name of the deployment: the part of its admin keys before the bar [default: the one kept beside the data, or
+    /// concave if the secret is given]
     #[arg(
         long,
         value_name = "NAME",
         env = "CONCAVE_INSTANCE_NAME",
-        default_value = "concave",
         value_parser = crate::instance::parse_name
     )]
-    pub instance_name: String,
-    /// Secret of the deployment: 64 hexadecimal digits [default: the one that `serve` uses if none is given]
+    pub instance_name: Option<String>,
+    /// Secret of the deployment: 64 hexadecimal digits [default: a random one, made at the first start and kept beside
+    /// the data, in a file whose name ends in .instance.json]
     #[arg(
         long,
         value_name = "HEX",
@@ -182,14 +180,65 @@ pub struct AdminKeyOptions {
         hide_env_values = true
     )]
     pub instance_secret: Option<InstanceSecret>,
-    /// Make a key with which one can look but not change
-    #[arg(long)]
-    pub read_only: bool,
+}
+
+/// Who may do and see what: for every command that runs a server.
+#[derive(Debug, Default, Args)]
+pub struct AccessOptions {
+    /// Another name of this machine that clients use, such as one in /etc/hosts or that of a proxy. A server that
+    /// listens on loopback refuses all names but localhost and those of its URLs
+    #[arg(
+        long = "allow-host",
+        value_name = "NAME",
+        env = "CONCAVE_ALLOW_HOST",
+        value_delimiter = ',',
+        value_parser = parse_host
+    )]
+    pub hosts: Vec<String>,
+    /// Another origin whose pages may use admin keys, such as that of a dashboard. Otherwise only programs, pages of
+    /// this machine and pages of the deployment's own URLs may
+    #[arg(
+        long = "allow-admin-origin",
+        value_name = "ORIGIN",
+        env = "CONCAVE_ALLOW_ADMIN_ORIGIN",
+        value_delimiter = ',',
+        value_parser = parse_origin
+    )]
+    pub admin_origins: Vec<String>,
+    /// Hide error texts and log lines of functions from clients that are not admins [default: true if others than this
+    /// machine can connect]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "CONCAVE_REDACT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub redact: Option<bool>,
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    let host = host_of(text);
+    let is_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+    if host.is_empty()
+        || host != text.trim_matches(['[', ']'])
+        || !is_ipv6 && text.contains([':', '/'])
+    {
+        return Err("it must be a name such as app.example, without http:// and port".to_owned());
+    }
+    Ok(host.to_owned())
 }
 
 fn parse_origin(text: &str) -> Result<String, String> {
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err("it must begin with http:// or https://".to_owned());
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+        .ok_or("it must begin with http:// or https://")?;
+    let rest = rest.trim_end_matches('/');
+    if rest.is_empty() || rest.contains(['/', '?', '#']) {
+        return Err("it must be http:// or https://, a host and perhaps a port".to_owned());
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
@@ -211,6 +260,42 @@ mod tests {
             parse_origin("https://a.example/"),
             Ok("https://a.example".to_owned())
         );
-        assert!(parse_origin("a.example").is_err());
+        for bad in ["a.example", "https://", "https://a.example/x", "null"] {
+            assert!(parse_origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_no_port() {
+        for (text, host) in [
+            ("a.example", "a.example"),
+            ("[fe80::1]", "fe80::1"),
+            ("::2", "::2"),
+        ] {
+            assert_eq!(parse_host(text), Ok(host.to_owned()));
+        }
+        for bad in ["", "a.example:80", "http://a.example", "a/b", "[::1]:80"] {
+            assert!(parse_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn redaction_is_said_or_left_open() {
+        for (args, redact) in [
+            (&[][..], None),
+            (&["--redact"], Some(true)),
+            (&["--redact=true"], Some(true)),
+            (&["--redact=false"], Some(false)),
+        ] {
+            for command in ["serve", "dev"] {
+                let args = ["concave", command].into_iter().chain(args.iter().copied());
+                let access = match Cli::parse_from(args).command {
+                    Command::Serve(options) => options.access,
+                    Command::Dev(options) => options.access,
+                    _ => unreachable!(),
+                };
+                assert_eq!(access.redact, redact);
+            }
+        }
     }
 }

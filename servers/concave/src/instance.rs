@@ -1,12 +1,14 @@
 //! Names and secrets of deployments.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use concave_core::admin_key::AdminKeys;
 use concave_core::driver::BackendConfig;
 use concave_core::limits::Limits;
 use concave_core::retention::WINDOW;
@@ -15,15 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 const NAME_BYTES_MAX: usize = 64;
+/// The name of deployments whose secret is given and whose name is not.
+pub const DEFAULT_NAME: &str = "concave";
 
 /// Thirty-two secret bytes, written as 64 hexadecimal digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InstanceSecret(pub [u8; 32]);
-
-impl InstanceSecret {
-    /// The secret of servers that were given none. Everybody knows it: it protects nothing.
-    pub const WELL_KNOWN: Self = Self(*b"concave: no secret, for dev only");
-}
 
 impl FromStr for InstanceSecret {
     type Err = String;
@@ -73,12 +72,35 @@ struct Stored {
     secret: String,
 }
 
+/// The file that keeps the name and the secret of the deployment in this database, unless it has a folder of its own.
+pub fn file_beside(database: &Path) -> PathBuf {
+    let mut file = OsString::from(database);
+    file.push(".instance.json");
+    file.into()
+}
+
 impl Instance {
+    /// Issues the deployment's admin keys.
+    pub fn admin_keys(&self) -> AdminKeys {
+        // Nothing else of the settings matters for keys.
+        let config = self.clone();
+        config
+            .config(
+                String::new(),
+                String::new(),
+                Vec::new(),
+                true,
+                Limits::default(),
+            )
+            .admin_keys()
+    }
+
     /// The settings of this deployment at these addresses.
     pub fn config(
         self,
         cloud_url: String,
         site_url: String,
+        admin_origins: Vec<String>,
         redact: bool,
         limits: Limits,
     ) -> BackendConfig {
@@ -87,34 +109,52 @@ impl Instance {
             instance_secret: self.secret.0,
             cloud_url,
             site_url,
+            admin_origins,
             redact,
             retention: Some(WINDOW),
             limits,
         }
     }
 
-    /// The deployment whose data is in `folder`; on first use, a new one named after `app`. The folder is kept out of
-    /// version control, and its secret readable by its owner only.
-    pub fn load_or_create(folder: &Path, app: &str) -> Result<Self, Problem> {
-        let file = folder.join("instance.json");
-        match fs::read_to_string(&file) {
-            Ok(text) => Self::parse(&text).ok_or_else(|| {
+    /// The deployment that `file` keeps, if there is one.
+    pub fn load(file: &Path) -> Result<Option<Self>, Problem> {
+        match fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text).map(Some).ok_or_else(|| {
                 Problem::new(format!("{} is damaged", file.display())).hint(
                     "It holds the name and the secret of this deployment. Delete it to get new ones.",
                 )
             }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let instance = Self::generate(app)?;
-                instance.store(folder, &file).map_err(|error| {
-                    Problem::new(format!("{} cannot be written: {error}", file.display()))
-                })?;
-                Ok(instance)
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Problem::new(format!(
                 "{} cannot be read: {error}",
                 file.display()
             ))),
         }
+    }
+
+    /// The deployment that `file` keeps, under a new name if one is given; on first use, a new one with a random secret,
+    /// named after `app` if no name is given. Only the owner of the file can read it.
+    ///
+    /// Whoever calls this holds the database, so that no other server makes a secret at the same time.
+    pub fn load_or_create(file: &Path, name: Option<&str>, app: &str) -> Result<Self, Problem> {
+        let kept = Self::load(file)?;
+        let is_kept = |name: &str| kept.as_ref().is_some_and(|kept| kept.name == name);
+        let is_new = kept.is_none() || name.is_some_and(|name| !is_kept(name));
+        let mut instance = match kept {
+            Some(kept) => kept,
+            None => Self::generate(app)?,
+        };
+        if let Some(name) = name {
+            instance.name = name.to_owned();
+        }
+        if is_new {
+            instance.store(file).map_err(|error| {
+                Problem::new(format!("{} cannot be written: {error}", file.display())).hint(
+                    "It is to keep the secret of this deployment. Make its folder writable, or give --instance-secret.",
+                )
+            })?;
+        }
+        Ok(instance)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -143,12 +183,7 @@ impl Instance {
         })
     }
 
-    fn store(&self, folder: &Path, file: &Path) -> std::io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        fs::write(folder.join(".gitignore"), "*\n")?;
+    fn store(&self, file: &Path) -> std::io::Result<()> {
         let secret = self.secret.0.iter().map(|byte| format!("{byte:02x}"));
         let stored = Stored {
             name: self.name.clone(),
@@ -174,22 +209,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_keeps_its_deployment() {
+    fn a_file_keeps_the_deployment_for_its_owner() {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join(".concave");
-        let first = Instance::load_or_create(&folder, "My App!").unwrap();
+        let file = file_beside(&root.path().join("data.sqlite3"));
+        assert!(file.ends_with("data.sqlite3.instance.json"));
+        assert!(Instance::load(&file).unwrap().is_none());
+        let first = Instance::load_or_create(&file, None, "My App!").unwrap();
         assert!(first.name.starts_with("myapp-"), "{}", first.name);
-        let again = Instance::load_or_create(&folder, "Other").unwrap();
-        assert_eq!((first.name, first.secret), (again.name, again.secret));
-        let file = folder.join("instance.json");
+        let again = Instance::load_or_create(&file, None, "Other").unwrap();
+        assert_eq!((first.name, &first.secret), (again.name, &again.secret));
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(
-            fs::read_to_string(folder.join(".gitignore")).unwrap(),
-            "*\n"
-        );
+
+        // A new name keeps the secret, and is kept.
+        let named = Instance::load_or_create(&file, Some("renamed"), "x").unwrap();
+        assert_eq!((&*named.name, &named.secret), ("renamed", &first.secret));
+        let loaded = Instance::load(&file).unwrap().unwrap();
+        assert_eq!((&*loaded.name, loaded.secret), ("renamed", first.secret));
+
+        let other = file_beside(&root.path().join("other.sqlite3"));
+        let other = Instance::load_or_create(&other, None, "").unwrap();
+        assert!(other.secret != named.secret && other.name.starts_with("app-"));
+
         fs::write(&file, "{").unwrap();
-        assert!(Instance::load_or_create(&folder, "x").is_err());
+        assert!(Instance::load(&file).is_err());
+        assert!(Instance::load_or_create(&file, None, "x").is_err());
     }
 
     #[test]

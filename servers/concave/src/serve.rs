@@ -1,9 +1,12 @@
 //! `concave serve`.
 
-use concave_sqlite::SqliteOptions;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use crate::cli::ServeOptions;
-use crate::instance::{Instance, InstanceSecret};
+use concave_sqlite::{SqliteOptions, SqlitePersistence};
+
+use crate::cli::{InstanceOptions, ServeOptions};
+use crate::instance::{DEFAULT_NAME, Instance, file_beside};
 use crate::output::say;
 use crate::problem::Problem;
 use crate::server::{Listeners, Server, ServerOptions, listen};
@@ -11,29 +14,27 @@ use crate::signals::StopSignals;
 
 pub async fn run(options: ServeOptions) -> Result<(), Problem> {
     let mut signals = StopSignals::listen()?;
-    let secret = options
-        .instance_secret
-        .clone()
-        .unwrap_or(InstanceSecret::WELL_KNOWN);
-    check_exposure(&options, &secret)?;
-    let persistence = SqliteOptions::parse_url(&options.persistence)?;
     let listeners = Listeners {
         api: listen(options.listen).await?,
         site: listen(options.site_listen).await?,
     };
+    let persistence = SqliteOptions::parse_url(&options.instance.persistence)?;
+    let database = persistence.path.clone();
+    let persistence = SqlitePersistence::open(persistence)?;
+    if let Some(folder) = &options.static_files {
+        check_not_served(&database, folder)?;
+    }
+    let (instance, file) = instance(&options.instance, &database)?;
     let server = Server::open(
         listeners,
         ServerOptions {
             persistence,
-            instance: Instance {
-                name: options.instance_name,
-                secret,
-            },
+            instance,
             cloud_url: options.cloud_url,
             site_url: options.site_url,
             static_files: options.static_files,
-            redact: options.redact,
             limits: options.limits.limits()?,
+            access: options.access,
             engine: options.engine,
         },
     )
@@ -46,6 +47,11 @@ pub async fn run(options: ServeOptions) -> Result<(), Problem> {
         config.cloud_url,
         config.site_url
     ));
+    match file {
+        Some(file) => say(format!("  Secret        in {}", file.display())),
+        None => say("  Secret        as given"),
+    }
+    say(format!("  Errors        {}", server.who_sees_errors()));
     server
         .run(async move {
             signals.next().await;
@@ -54,54 +60,60 @@ pub async fn run(options: ServeOptions) -> Result<(), Problem> {
         .await
 }
 
-/// Whoever knows the secret owns the deployment, and the default one is in the source of this program.
-fn check_exposure(options: &ServeOptions, secret: &InstanceSecret) -> Result<(), Problem> {
-    let is_public = |address: std::net::SocketAddr| !address.ip().is_loopback();
-    let exposed = [options.listen, options.site_listen]
-        .into_iter()
-        .find(|address| is_public(*address));
-    match exposed {
-        Some(address) if *secret == InstanceSecret::WELL_KNOWN => Err(Problem::new(format!(
-            "refusing to listen on {address}, where others can connect, with the default secret"
-        ))
-        .hint("Give --instance-secret (or CONCAVE_INSTANCE_SECRET) the output of `openssl rand -hex 32`.")),
-        _ => Ok(()),
+/// Which deployment this is, and the file that keeps its secret unless the options give it. The database is open, and
+/// nobody else's.
+fn instance(
+    options: &InstanceOptions,
+    database: &Path,
+) -> Result<(Instance, Option<PathBuf>), Problem> {
+    let name = options.instance_name.as_deref();
+    if let Some(secret) = options.instance_secret.clone() {
+        let name = name.unwrap_or(DEFAULT_NAME).to_owned();
+        return Ok((Instance { name, secret }, None));
     }
+    let file = file_beside(database);
+    let app = database.file_stem().unwrap_or_default().to_string_lossy();
+    let instance = Instance::load_or_create(&file, name, &app)?;
+    Ok((instance, Some(file)))
+}
+
+/// Fails if the database, and its secret with it, would be served as static files.
+fn check_not_served(database: &Path, static_files: &Path) -> Result<(), Problem> {
+    let (Ok(database), Ok(folder)) = (database.canonicalize(), static_files.canonicalize()) else {
+        // What does not exist is not served, and told of elsewhere.
+        return Ok(());
+    };
+    let Ok(within) = database.strip_prefix(&folder) else {
+        return Ok(());
+    };
+    let is_hidden = |part: &OsStr| part.as_encoded_bytes().starts_with(b".");
+    if within.iter().any(is_hidden) {
+        return Ok(());
+    }
+    Err(Problem::new(format!(
+        "the data, {}, lies in the folder of static files: everybody could read it",
+        database.display()
+    ))
+    .hint("Keep it elsewhere (--persistence), or serve another folder (--static)."))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::{Cli, Command};
 
     #[test]
-    fn the_default_secret_stays_on_this_machine() {
-        let secret = "00".repeat(32);
-        for (args, allowed) in [
-            (vec![], true),
-            (
-                vec!["--listen", "[::1]:1", "--site-listen", "127.0.0.9:1"],
-                true,
-            ),
-            (vec!["--listen", "0.0.0.0:1"], false),
-            (vec!["--site-listen", "192.168.0.1:1"], false),
-            (vec!["--listen", "[::]:1"], false),
-            (
-                vec!["--listen", "0.0.0.0:1", "--instance-secret", &secret],
-                true,
-            ),
-        ] {
-            let Command::Serve(options) =
-                Cli::parse_from(["concave", "serve"].into_iter().chain(args.clone())).command
-            else {
-                unreachable!()
-            };
-            let secret = options.instance_secret.clone();
-            let secret = secret.unwrap_or(InstanceSecret::WELL_KNOWN);
-            let checked = check_exposure(&options, &secret);
-            assert_eq!(checked.is_ok(), allowed, "{args:?}");
-        }
+    fn data_is_not_served() {
+        let root = tempfile::tempdir().unwrap();
+        let public = root.path().join("public");
+        std::fs::create_dir_all(public.join(".data")).unwrap();
+        let check = |database: &str| {
+            let database = root.path().join(database);
+            std::fs::write(&database, "").unwrap();
+            check_not_served(&database, &public)
+        };
+        assert!(check("data.sqlite3").is_ok());
+        assert!(check("public/.data/data.sqlite3").is_ok());
+        let problem = check("public/data.sqlite3").unwrap_err().to_string();
+        assert!(problem.contains("everybody could read it"), "{problem}");
     }
 }

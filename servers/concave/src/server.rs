@@ -9,13 +9,16 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use concave_core::driver::Backend;
 use concave_core::limits::Limits;
-use concave_sqlite::{SqliteOptions, SqlitePersistence};
+use concave_core::origin::{authority_of, host_of};
+use concave_http::only_hosts;
+use concave_sqlite::SqlitePersistence;
 use concave_tokio::{TokioHttpClient, TokioRuntime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::cli::AccessOptions;
 use crate::engine::EngineKind;
 use crate::instance::Instance;
 use crate::problem::Problem;
@@ -33,14 +36,14 @@ pub struct Listeners {
 
 /// What a deployment is to be.
 pub struct ServerOptions {
-    pub persistence: SqliteOptions,
+    pub persistence: Arc<SqlitePersistence>,
     pub instance: Instance,
     /// Where clients reach the API, if not at the listener's address.
     pub cloud_url: Option<String>,
     /// Where clients reach HTTP actions, if not at the listener's address.
     pub site_url: Option<String>,
     pub static_files: Option<PathBuf>,
-    pub redact: bool,
+    pub access: AccessOptions,
     pub limits: Limits,
     pub engine: EngineKind,
 }
@@ -83,27 +86,52 @@ impl Server {
             Some(url) => url,
             None => local_url(&listeners.site)?,
         };
-        let config = options
-            .instance
-            .config(cloud_url, site_url, options.redact, options.limits);
-        let persistence = SqlitePersistence::open(options.persistence)?;
+        let local = [is_local(&listeners.api)?, is_local(&listeners.site)?];
+        let access = options.access;
+        let redact = access.redact.unwrap_or(local != [true, true]);
+        let mut hosts = access.hosts;
+        hosts.extend([&cloud_url, &site_url].map(|url| host_of(authority_of(url)).to_owned()));
+        let config = options.instance.config(
+            cloud_url,
+            site_url,
+            access.admin_origins,
+            redact,
+            options.limits,
+        );
         let engine = options.engine.start()?;
         let http = TokioHttpClient::start().map_err(Problem::new)?;
         let world = TokioRuntime::current();
-        let backend = Backend::open(world, persistence, engine, http, config).await?;
+        let backend = Backend::open(world, options.persistence, engine, http, config).await?;
         let live = concave_ws::router(backend.clone());
         let api = concave_http::api_router(backend.clone(), live, options.static_files);
+        let guard = |router, is_local| match is_local {
+            true => only_hosts(router, hosts.clone()),
+            // Which names a machine has on a network is not known here.
+            false => router,
+        };
         Ok(Self {
+            api: guard(api, local[0]),
+            site: guard(concave_http::site_router(), local[1]),
             backend,
             listeners,
-            api,
-            site: concave_http::site_router(),
         })
     }
 
     /// The deployment.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// A line on who sees the texts of functions' errors, for the operator.
+    pub fn who_sees_errors(&self) -> &'static str {
+        match self.backend.config().redact {
+            true => {
+                "their texts, and log lines, are for admins only (--redact=false shows them to everybody)"
+            }
+            false => {
+                "their texts, and log lines, are shown to every client (--redact hides them from strangers)"
+            }
+        }
     }
 
     /// Serves until `stop` completes; then accepts nothing new, lets requests end, closes live connections, and gives
@@ -154,11 +182,20 @@ impl Server {
     }
 }
 
+/// Whether only this machine can connect to a listener.
+fn is_local(listener: &TcpListener) -> Result<bool, Problem> {
+    Ok(address(listener)?.ip().is_loopback())
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Problem> {
+    listener
+        .local_addr()
+        .map_err(|error| Problem::new(format!("a listener has no address: {error}")))
+}
+
 /// The address of a listener for clients on this machine.
 fn local_url(listener: &TcpListener) -> Result<String, Problem> {
-    let mut address = listener
-        .local_addr()
-        .map_err(|error| Problem::new(format!("a listener has no address: {error}")))?;
+    let mut address = address(listener)?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }

@@ -11,7 +11,7 @@
 //! | `plain` | version, name, echo |
 //! | `files` | static files, and all that is not there |
 //!
-//! `requester` reads credentials, `body` reads and writes JSON, `error` writes errors. There are no decisions here
+//! `requester` reads credentials, `host` refuses foreign names of this machine, `body` reads and writes JSON, `error` writes errors. There are no decisions here
 //! beyond parsing: those belong to the core.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -22,6 +22,7 @@ mod deploy;
 mod error;
 mod files;
 mod functions;
+mod host;
 mod http_actions;
 mod plain;
 mod requester;
@@ -39,6 +40,7 @@ use concave_core::sync::client_version::{DEPRECATION_MESSAGE_HEADER, DEPRECATION
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::files::StaticFiles;
+pub use crate::host::only_hosts;
 
 /// What a deployment says is its version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -77,7 +79,8 @@ pub fn site_router() -> Router {
     http_actions::site()
 }
 
-/// Any page may call the API with its own credentials: there are no cookies that it could misuse.
+/// Any page may call the API with its own credentials: there are no cookies that it could misuse. (Admin keys are taken
+/// from few pages: see `concave_core::origin`.)
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::mirror_request())

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use concave_core::driver::{Backend, Caller};
 use concave_core::identity::{Identity, UserIdentity};
+use concave_core::origin::AdminAccess;
 use concave_core::request_id::RequestId;
 use concave_core::sync::{ClientVersion, Credential};
 use concave_core::{Error, ErrorClass, Result};
-use percent_encoding::percent_decode_str;
 
 use crate::error::ApiError;
 
@@ -28,6 +28,8 @@ pub struct Requester {
     pub client: ClientVersion,
     request_id: RequestId,
     credential: Option<Credential>,
+    /// Whether admin keys are taken from where it comes from.
+    access: AdminAccess,
 }
 
 impl Requester {
@@ -64,7 +66,7 @@ impl Requester {
     async fn verify(&self, backend: &Backend, credential: Option<Credential>) -> Result<Caller> {
         let identity = match credential {
             None => Identity::Anonymous,
-            Some(credential) => backend.authenticate(credential).await?,
+            Some(credential) => backend.authenticate(credential, &self.access).await?,
         };
         Ok(Caller {
             identity,
@@ -86,10 +88,14 @@ impl FromRequestParts<Arc<Backend>> for Requester {
         backend: &Arc<Backend>,
     ) -> Result<Self, ApiError> {
         let client = client(&parts.headers)?;
-        let credential = match header(&parts.headers, &AUTHORIZATION)? {
-            Some(text) => Some(authorization(text)?),
-            None => query_key(parts.uri.query().unwrap_or_default()),
-        };
+        // Not from the query string: those are kept in logs of proxies and in histories.
+        let credential = header(&parts.headers, &AUTHORIZATION)?
+            .map(authorization)
+            .transpose()?;
+        let access = backend.admin_access(
+            header(&parts.headers, &ORIGIN)?,
+            header(&parts.headers, &HOST)?,
+        );
         let chosen = header(&parts.headers, &REQUEST_ID)?
             .filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX);
         let request_id = match chosen {
@@ -100,6 +106,7 @@ impl FromRequestParts<Arc<Backend>> for Requester {
             client,
             request_id,
             credential,
+            access,
         })
     }
 }
@@ -179,18 +186,6 @@ fn admin_credential(text: &str) -> Result<Credential> {
     })
 }
 
-/// An admin key from the query string.
-fn query_key(query: &str) -> Option<Credential> {
-    let key = query
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("adminKey="))?;
-    let key = percent_decode_str(key).decode_utf8().ok()?;
-    Some(Credential::Admin {
-        key: key.into_owned(),
-        acting_as: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,15 +217,5 @@ mod tests {
         ] {
             assert_eq!(authorization(text).unwrap_err().code, code, "{text}");
         }
-    }
-
-    #[test]
-    fn query_strings_may_carry_a_key() {
-        let key = |query| match query_key(query) {
-            Some(Credential::Admin { key, .. }) => Some(key),
-            _ => None,
-        };
-        assert_eq!(key("cursor=0&adminKey=a%7C0"), Some("a|0".to_owned()));
-        assert_eq!(key("cursor=0"), None);
     }
 }

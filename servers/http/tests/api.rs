@@ -90,6 +90,7 @@ impl World {
             instance_secret: [5; 32],
             cloud_url: "http://api.test".to_owned(),
             site_url: "http://site.test".to_owned(),
+            admin_origins: Vec::new(),
             redact: false,
             retention: None,
             limits: concave_core::limits::Limits::default(),
@@ -495,19 +496,20 @@ async fn environment_variables_are_set_and_listed() {
 #[tokio::test]
 async fn logs_are_followed_until_the_server_stops() {
     let world = World::new().await;
-    let key = world.key.replace('|', "%7C");
+    let authorization = world.authorization();
+    let key = [("authorization", &*authorization)];
     let shout = json!({"path": "dir/notes:shout", "args": {"text": ""}});
     world.post("/api/query", shout).await;
     world
         .get("/api/stream_function_logs?cursor=0", &[])
         .await
         .refused(403, "BadDeployKey");
-    // The key may be in the query string.
+    // Query strings are kept in too many places.
+    let in_query = world.key.replace('|', "%7C");
+    let in_query = format!("/api/stream_function_logs?cursor=0&adminKey={in_query}");
+    world.get(&in_query, &[]).await.refused(403, "BadDeployKey");
     let first = world
-        .get(
-            &format!("/api/stream_function_logs?cursor=0&adminKey={key}"),
-            &[],
-        )
+        .get("/api/stream_function_logs?cursor=0", &key)
         .await
         .json();
     let entries = first["entries"].as_array().unwrap();
@@ -516,13 +518,13 @@ async fn logs_are_followed_until_the_server_stops() {
         .find(|entry| entry["identifier"] == "dir/notes:shout");
     assert_eq!(entry.unwrap()["logLines"], json!(["[LOG] 'shouting'"]));
     let cursor = first["newCursor"].as_f64().unwrap();
-    let path = format!("/api/stream_function_logs?cursor={cursor}&adminKey={key}");
+    let path = format!("/api/stream_function_logs?cursor={cursor}");
     let backend = world.backend.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
         backend.shut_down().await;
     });
-    world.get(&path, &[]).await.refused(503, "ShuttingDown");
+    world.get(&path, &key).await.refused(503, "ShuttingDown");
 }
 
 #[tokio::test]
@@ -626,4 +628,104 @@ async fn files_are_served_beside_the_api() {
         .get("/api/missing", &[])
         .await
         .refused(404, "NotFound");
+}
+
+#[tokio::test]
+async fn admin_keys_are_not_taken_from_foreign_pages() {
+    let world = World::new().await;
+    let authorization = world.authorization();
+    let acting = format!("{authorization}:eyJ0b2tlbklkZW50aWZpZXIiOiJpfHMifQ==");
+    let count = json!({"path": "notes:count", "args": {}});
+    for (origin, is_taken) in [
+        ("https://evil.example", false),
+        ("null", false),
+        ("http://api.test.evil.example", false),
+        ("http://localhost:6791", true),
+        ("http://api.test", true),
+        ("http://site.test", true),
+        // The name by which the page's browser knows this server.
+        ("http://10.1.2.3:3210", true),
+    ] {
+        let headers = |key| {
+            let host = ("host", "10.1.2.3:3210");
+            [("origin", origin), host, ("authorization", key)]
+        };
+        for key in [&*authorization, &*acting] {
+            let headers = headers(key);
+            let answers = [
+                world.get("/api/check_admin_key", &headers).await,
+                world.post_with("/api/query", count.clone(), &headers).await,
+            ];
+            for answer in answers {
+                match is_taken {
+                    true => assert_eq!(answer.status, 200, "{origin}"),
+                    false => answer.refused(403, "AdminOriginNotAllowed"),
+                }
+            }
+        }
+        let push = json!({"adminKey": world.key});
+        let hashes = world
+            .post_with("/api/get_config_hashes", push, &headers("")[..1])
+            .await;
+        // The page sees why.
+        assert_eq!(hashes.headers["access-control-allow-origin"], origin);
+        if !is_taken {
+            hashes.refused(403, "AdminOriginNotAllowed");
+        }
+        // Without a key it is served as anybody is.
+        let anonymous = world
+            .post_with("/api/query", count.clone(), &headers("")[..2])
+            .await;
+        assert_eq!(anonymous.json()["value"], 0.0);
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_only_known_names_are_answered() {
+    let world = World::new().await;
+    let allowed = vec!["my.test".to_owned(), "api.example".to_owned()];
+    let router = concave_http::only_hosts(world.router.clone(), allowed);
+    let get = async |uri: &str, host: Option<&str>| {
+        let mut request = Request::get(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    };
+    for host in [
+        "localhost:3210",
+        "LocalHost",
+        "127.0.0.1:3210",
+        "127.8.8.8",
+        "[::1]:3210",
+        "my.test:1",
+        "API.example",
+    ] {
+        assert_eq!(get("/version", Some(host)).await.0, 200, "{host}");
+    }
+    // Health checks that know nothing of names.
+    assert_eq!(get("/version", None).await.0, 200);
+    for host in [
+        "evil.example:3210",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "0.0.0.0:3210",
+        "192.168.0.1",
+        "",
+    ] {
+        for path in ["/version", "/api/query", "/api/sync", "/http/x", "/"] {
+            let (status, text) = get(path, Some(host)).await;
+            assert_eq!(status, 421, "{host}");
+            assert!(
+                text.contains("HostNotAllowed") && text.contains("--allow-host"),
+                "{text}"
+            );
+        }
+    }
+    let absolute = get("http://evil.example/version", Some("localhost")).await;
+    assert_eq!(absolute.0, 421);
 }

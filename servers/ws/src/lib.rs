@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
+use axum::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use axum::response::Response;
 use axum::routing::get;
 use concave_core::driver::{Backend, serve};
 use concave_core::error::Error;
+use concave_core::origin::AdminAccess;
 use concave_core::sync::ClientVersion;
 use futures_util::FutureExt;
 use hyper::upgrade::OnUpgrade;
@@ -52,6 +54,7 @@ fn accept(
     let header = header.and_then(|value| value.to_str().ok());
     let client = ClientVersion::negotiate(version, header)?;
     client.check_supported()?;
+    let access = access(&backend, request.headers());
     let response = handshake::switching_protocols(request.headers())?;
     let upgrade = request
         .extensions_mut()
@@ -61,9 +64,20 @@ fn accept(
     let connection = async move {
         // Otherwise the client left before the upgrade was done.
         if let Ok(upgraded) = upgrade.await {
-            serve(backend, client, Socket::new(upgraded).await).await;
+            serve(backend, client, access, Socket::new(upgraded).await).await;
         }
     };
     runtime.spawn(connection.boxed());
     Ok(response)
+}
+
+/// Whether admin keys are taken on this connection: browsers say which page opens it.
+fn access(backend: &Backend, headers: &HeaderMap) -> AdminAccess {
+    // What is not text is no origin that anybody allowed.
+    let header = |name: HeaderName| {
+        headers
+            .get(name)
+            .map(|text| text.to_str().unwrap_or("null"))
+    };
+    backend.admin_access(header(ORIGIN), header(HOST))
 }

@@ -95,6 +95,7 @@ async fn start() -> (Arc<Backend>, String) {
         instance_secret: [7; 32],
         cloud_url: "http://localhost:3210".to_owned(),
         site_url: "http://localhost:3211".to_owned(),
+        admin_origins: Vec::new(),
         redact: false,
         retention: None,
         limits: concave_core::limits::Limits::default(),
@@ -137,6 +138,11 @@ struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     async fn connect(address: &str, path: &str) -> Self {
+        Self::connect_from(None, address, path).await
+    }
+
+    /// As a browser does for a page of this origin.
+    async fn connect_from(origin: Option<&str>, address: &str, path: &str) -> Self {
         // The frame limit is that of the server's frames, and below that of the Rust client.
         let config = WebSocketConfig::default().max_frame_size(Some(1 << 20));
         let mut request = format!("ws://{address}{path}")
@@ -144,6 +150,9 @@ impl Client {
             .unwrap();
         let headers = request.headers_mut();
         headers.insert("convex-client", "rust-0.10.4".parse().unwrap());
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().unwrap());
+        }
         let connected = connect_async_with_config(request, Some(config), true).await;
         Self(connected.unwrap().0)
     }
@@ -291,6 +300,44 @@ async fn defects_and_shutdown_are_told_before_the_close_frame() {
     };
     assert_eq!(u16::from(frame.code), 1001);
     assert_eq!(frame.reason.as_str(), "ServerShutdown");
+}
+
+#[tokio::test]
+async fn admin_keys_are_not_taken_from_foreign_pages() {
+    let (backend, address) = start().await;
+    let now = backend.database().runtime().now();
+    let key = backend.admin_keys().issue(now, false);
+    let own = format!("http://{address}");
+    for (origin, is_taken) in [
+        (None, true),
+        (Some("http://localhost:5173"), true),
+        (Some(&*own), true),
+        (Some("https://evil.example"), false),
+        (Some("null"), false),
+    ] {
+        let mut client = Client::connect_from(origin, &address, "/api/sync").await;
+        client.connect_message().await;
+        client
+            .send(
+                json!({"type": "Authenticate", "baseVersion": 0, "tokenType": "Admin", "value": key}),
+            )
+            .await;
+        client.subscribe("items:list", json!({})).await;
+        if is_taken {
+            client.result().await;
+            continue;
+        }
+        let refusal = client.receive().await;
+        assert_eq!(refusal["type"], "AuthError", "{refusal}");
+        let text = refusal["error"].as_str().unwrap();
+        assert!(text.contains("--allow-admin-origin"), "{text}");
+
+        // Without a key the page is served as anybody is.
+        let mut client = Client::connect_from(origin, &address, "/api/sync").await;
+        client.connect_message().await;
+        client.subscribe("items:list", json!({})).await;
+        client.result().await;
+    }
 }
 
 async fn plain(address: &str, path: &str, headers: &str) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use concave_core::driver::{Backend, BackendConfig, Caller, HttpClient, InMemory, serve};
 use concave_core::engine::native::NativeEngine;
+use concave_core::origin::AdminAccess;
 use concave_core::persistence::Persistence;
 use concave_core::runtime::Runtime;
 use concave_core::sync::ClientVersion;
@@ -115,6 +116,7 @@ impl Server {
             instance_secret: [7; 32],
             cloud_url: "http://localhost:3210".to_owned(),
             site_url: "http://localhost:3211".to_owned(),
+            admin_origins: Vec::new(),
             redact: false,
             retention: retention.map(|retention| retention.window),
             limits: concave_core::limits::Limits::default(),
@@ -309,7 +311,12 @@ impl Life {
             while let Some(socket) = accepted.next().await {
                 life.connections.fetch_add(1, Ordering::Relaxed);
                 let connections = life.connections.clone();
-                let served = serve(life.backend.clone(), client.clone(), socket);
+                let served = serve(
+                    life.backend.clone(),
+                    client.clone(),
+                    AdminAccess::Allowed,
+                    socket,
+                );
                 life.node.spawn(Box::pin(async move {
                     served.await;
                     connections.fetch_sub(1, Ordering::Relaxed);

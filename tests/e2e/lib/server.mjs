@@ -33,19 +33,26 @@ export async function concave(args, { timeout = START_TIMEOUT_MS } = {}) {
 }
 
 export class Server {
-  /** Starts a server on an empty database. */
-  static async start({ args = [] } = {}) {
+  /** Starts a server on an empty database. `instance`: the options that say which deployment it is. */
+  static async start({ args = [], instance = INSTANCE, host = "127.0.0.1" } = {}) {
     const server = new Server();
     server.directory = mkdtempSync(path.join(tmpdir(), "concave-test-"));
     server.database = path.join(server.directory, "data.sqlite3");
+    server.instance = instance;
+    server.host = host;
     server.extraArgs = args;
     server.port = await freePort();
     server.sitePort = await freePort();
-    const key = await concave(["admin-key", ...INSTANCE]);
-    assert.equal(key.code, 0, key.stderr);
-    server.adminKey = key.stdout.trim();
     await server.restart();
+    server.adminKey = await server.newKey();
     return server;
+  }
+
+  /** A new admin key, found as an operator would. */
+  async newKey() {
+    const key = await concave(["admin-key", "--persistence", `sqlite://${this.database}`, ...this.instance]);
+    assert.equal(key.code, 0, key.stderr);
+    return key.stdout.trim();
   }
 
   get url() {
@@ -59,8 +66,8 @@ export class Server {
   get arguments() {
     return [
       ...["serve", "--persistence", `sqlite://${this.database}`],
-      ...["--listen", `127.0.0.1:${this.port}`, "--site-listen", `127.0.0.1:${this.sitePort}`],
-      ...INSTANCE,
+      ...["--listen", `${this.host}:${this.port}`, "--site-listen", `${this.host}:${this.sitePort}`],
+      ...this.instance,
       ...this.extraArgs,
     ];
   }

@@ -73,6 +73,7 @@ fn deploy_on(runtime: Arc<ThreadRuntime>, engine: NativeEngine) -> Arc<Backend> 
         instance_secret: [7; 32],
         cloud_url: "http://127.0.0.1:3210".into(),
         site_url: "http://127.0.0.1:3211".into(),
+        admin_origins: Vec::new(),
         redact: false,
         retention: None,
         limits: crate::limits::Limits::default(),

@@ -23,6 +23,7 @@ use futures_util::{Sink, TryFutureExt};
 
 use super::{Backend, CallContext, LiveQuery, Watcher};
 use crate::error::{Error, Result};
+use crate::origin::AdminAccess;
 use crate::planted::{Bug, planted};
 use crate::runtime::RuntimeHandle;
 use crate::sync::session::SessionConfig;
@@ -58,13 +59,15 @@ const CLOSE_TIME: Duration = Duration::from_secs(10);
 /// Serves one client until the connection ends.
 ///
 /// `socket` is both directions: a stream that ends, and a sink that fails, when the client is gone. Flushing the sink
-/// means that the network has taken what was sent; the driver's memory is bounded by that.
-pub async fn serve<T>(backend: Arc<Backend>, client: ClientVersion, socket: T)
+/// means that the network has taken what was sent; the driver's memory is bounded by that. `access` says whether admin
+/// keys are taken from this client.
+pub async fn serve<T>(backend: Arc<Backend>, client: ClientVersion, access: AdminAccess, socket: T)
 where
     T: Stream<Item = Incoming> + Sink<Outgoing> + Unpin,
 {
     let runtime = backend.database().runtime().clone();
-    if let Some((socket, outbound)) = Connection::new(backend, client, socket).converse().await {
+    let connection = Connection::new(backend, client, access, socket);
+    if let Some((socket, outbound)) = connection.converse().await {
         part(&runtime, socket, outbound).await;
     }
 }
@@ -99,6 +102,7 @@ struct Connection<T> {
     backend: Arc<Backend>,
     runtime: RuntimeHandle,
     session: Session,
+    access: AdminAccess,
     socket: T,
     outbound: Outbound,
     /// The snapshot of the transition under way. Kept no longer than its queries run, since the database remembers
@@ -151,7 +155,7 @@ impl<T> Connection<T>
 where
     T: Stream<Item = Incoming> + Sink<Outgoing> + Unpin,
 {
-    fn new(backend: Arc<Backend>, client: ClientVersion, socket: T) -> Self {
+    fn new(backend: Arc<Backend>, client: ClientVersion, access: AdminAccess, socket: T) -> Self {
         let runtime = backend.database().runtime().clone();
         let config = SessionConfig {
             client,
@@ -160,6 +164,7 @@ where
         let (invalidation_sender, invalidations) = mpsc::unbounded();
         let connection = Self {
             session: Session::new(config, now(&runtime)),
+            access,
             socket,
             outbound: Outbound::default(),
             snapshot: None,
@@ -293,10 +298,10 @@ where
                 self.held.remove(&query_id);
             }
             Effect::Authenticate(credential) => {
-                let backend = self.backend.clone();
-                self.wait_for(
-                    async move { Input::AuthDone(backend.authenticate(credential).await) },
-                );
+                let (backend, access) = (self.backend.clone(), self.access.clone());
+                self.wait_for(async move {
+                    Input::AuthDone(backend.authenticate(credential, &access).await)
+                });
             }
             Effect::RunMutation(request) => {
                 let request_id = request.request_id;

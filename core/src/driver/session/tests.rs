@@ -128,7 +128,12 @@ impl World {
             to_client,
             jam,
         };
-        let served = serve(self.backend.clone(), ClientVersion::unknown(), socket);
+        let served = serve(
+            self.backend.clone(),
+            ClientVersion::unknown(),
+            AdminAccess::Allowed,
+            socket,
+        );
         self.backend.database().runtime().spawn(served.boxed());
         Client {
             to_server: Some(to_server),
@@ -169,6 +174,7 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
         instance_secret: [7; 32],
         cloud_url: "http://localhost:3210".to_owned(),
         site_url: "http://localhost:3211".to_owned(),
+        admin_origins: Vec::new(),
         redact,
         retention: None,
         limits: crate::limits::Limits::default(),

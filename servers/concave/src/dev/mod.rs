@@ -4,10 +4,12 @@ mod child;
 mod convex_cli;
 mod project;
 
+use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
-use concave_core::driver::Backend;
-use concave_sqlite::SqliteOptions;
+use concave_sqlite::{SqliteOptions, SqlitePersistence};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -33,8 +35,12 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
         () = signals.next() => return Ok(()),
     };
     let state = project.folder().join(".concave");
-    let instance = Instance::load_or_create(&state, project.name())?;
+    make_private(&state)
+        .map_err(|error| Problem::new(format!("{} cannot be made: {error}", state.display())))?;
     let listeners = listeners(&options).await?;
+    let persistence = SqlitePersistence::open(SqliteOptions::new(state.join("data.sqlite")))?;
+    let file = state.join("instance.json");
+    let instance = Instance::load_or_create(&file, None, project.name())?;
     let public = project.folder().join("public");
     let static_files = options
         .static_files
@@ -43,13 +49,13 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
     let server = Server::open(
         listeners,
         ServerOptions {
-            persistence: SqliteOptions::new(state.join("data.sqlite")),
+            persistence,
             instance,
             cloud_url: None,
             site_url: None,
             static_files,
-            redact: false,
             limits: options.limits.limits()?,
+            access: options.access,
             engine: options.engine,
         },
     )
@@ -58,7 +64,7 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
     let admin_key = backend
         .admin_keys()
         .issue(backend.database().runtime().now(), false);
-    print_addresses(&backend, &admin_key, has_files);
+    print_addresses(&server, &admin_key, has_files);
     let cli = ConvexCli {
         program: prepared.convex_cli,
         folder: project.folder().to_owned(),
@@ -81,6 +87,15 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
         drop(cli.await);
     };
     server.run(stop).await
+}
+
+/// Makes the folder of a deployment for its owner's eyes, and keeps it out of version control.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    fs::write(folder.join(".gitignore"), "*\n")
 }
 
 /// The addresses asked for, or the first free default ones.
@@ -128,8 +143,8 @@ fn no_free_port() -> Problem {
         .hint("Choose ports with --listen and --site-listen.")
 }
 
-fn print_addresses(backend: &Backend, admin_key: &str, has_files: bool) {
-    let config = backend.config();
+fn print_addresses(server: &Server, admin_key: &str, has_files: bool) {
+    let config = server.backend().config();
     let (url, site) = (&config.cloud_url, &config.site_url);
     let version = env!("CARGO_PKG_VERSION");
     say(format!(
@@ -142,6 +157,7 @@ fn print_addresses(backend: &Backend, admin_key: &str, has_files: bool) {
     say(format!("  API           {url}"));
     say(format!("  HTTP actions  {site}"));
     say(format!("  Admin key     {admin_key}"));
+    say(format!("  Errors        {}", server.who_sees_errors()));
     say("\n  For the Convex CLI in another terminal:\n");
     say(format!("  export CONVEX_SELF_HOSTED_URL='{url}'"));
     say(format!(

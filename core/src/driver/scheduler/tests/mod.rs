@@ -144,6 +144,7 @@ impl Process {
             instance_secret: [7; 32],
             cloud_url: "http://127.0.0.1:3210".into(),
             site_url: "http://127.0.0.1:3211".into(),
+            admin_origins: Vec::new(),
             redact: false,
             retention: None,
             limits: crate::limits::Limits::default(),
