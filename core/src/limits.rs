@@ -175,6 +175,8 @@ limits! {
     timed_results: time = Duration::from_secs(17);
     /// Queries in one `/api/query_batch` request. Larger batches are refused.
     batch_queries: count = 1000;
+    /// Documents of each table that are looked at to tell what its documents look like (`/api/shapes2`), the newest ones.
+    shape_documents: count = 10_000;
 }
 
 impl Limits {

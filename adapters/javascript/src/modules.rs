@@ -1,8 +1,20 @@
 //! Which modules a program may import, and by what names.
 
+use std::sync::LazyLock;
+
 use concave_core::engine::{Environment, Module, Program};
 
 use crate::Phase;
+
+/// Modules that every program can import.
+static BUILT_IN: LazyLock<[Module; 1]> = LazyLock::new(|| {
+    [Module {
+        path: "_system/repl/wrappers.js".to_owned(),
+        source: include_str!("../js/modules/repl_wrappers.js").into(),
+        source_map: None,
+        environment: Environment::Isolate,
+    }]
+});
 
 /// Modules are named by this prefix and their path.
 pub const SCHEME: &str = "convex:/";
@@ -27,7 +39,8 @@ pub fn resolve(phase: Phase, base: &str, specifier: &str) -> Result<String, Stri
 /// The message of the `Error` to throw.
 pub fn find<'a>(program: Option<&'a Program>, name: &str) -> Result<&'a Module, String> {
     let path = name.strip_prefix(SCHEME).unwrap_or(name);
-    match program.and_then(|program| program.modules.get(path)) {
+    let pushed = program.and_then(|program| program.modules.get(path));
+    match pushed.or_else(|| BUILT_IN.iter().find(|module| module.path == path)) {
         None => Err(format!(
             "Couldn't find the module \"{path}\": it was not pushed. Did you forget to push your code? \
              Run `npx convex dev` or `npx convex deploy`."

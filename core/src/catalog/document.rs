@@ -37,6 +37,14 @@ pub fn index_document(index: &Index) -> Object {
     ])
 }
 
+/// The `_tables` document of a table that has been deleted. It stays: ids and numbers are never given again, and what is
+/// left of the table's documents can be told to be its own.
+pub fn dropped_table_document(table: &Table) -> Object {
+    let mut document = table_document(table.id, table.number, &table.name);
+    document.insert_unchecked("dropped", true);
+    document
+}
+
 pub(super) fn parse_table(document: &Object) -> Result<Table> {
     Ok(Table {
         id: TableId(number(document, "tableId")?),
@@ -44,6 +52,7 @@ pub(super) fn parse_table(document: &Object) -> Result<Table> {
             .ok_or_else(|| damaged("a table has number 0"))?,
         name: text(document, "name")?.to_owned(),
         indexes: Vec::new(),
+        dropped: matches!(document.get("dropped"), Some(Value::Boolean(true))),
     })
 }
 

@@ -20,7 +20,7 @@ pub(crate) use bootstrap::built_in_indexes;
 pub use bootstrap::{
     FIRST_USER_TABLE_NUMBER, SystemTable, bootstrap_revisions, system_table, well_known,
 };
-pub use document::{index_document, table_document};
+pub use document::{dropped_table_document, index_document, table_document};
 pub(crate) use document::{object, parse_index};
 pub use index::{Index, IndexState};
 pub use schemas::{SchemaState, Schemas, StoredSchema, schema_document};
@@ -41,6 +41,8 @@ pub struct Table {
     /// All indexes, the built-in ones first; in any state but dropped. A name can occur twice while a push replaces
     /// an index: the one in use comes first.
     pub indexes: Vec<Arc<Index>>,
+    /// Whether it has been deleted: then it has no documents, and neither its name nor its number leads to it.
+    pub dropped: bool,
 }
 
 impl Table {
@@ -92,14 +94,14 @@ impl Catalog {
         self.tables.get(self.by_number.get(&number)?)
     }
 
-    /// The table of that storage id.
+    /// The table of that storage id, dropped or not.
     pub fn table_by_id(&self, id: TableId) -> Option<&Arc<Table>> {
         self.tables.get(&id)
     }
 
-    /// All tables in order of creation.
+    /// All tables in order of creation, but for those that are dropped.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.tables.values()
+        self.tables.values().filter(|table| !table.dropped)
     }
 
     /// Ids for a new user table.
@@ -191,8 +193,10 @@ impl Catalog {
                 .tables
                 .remove(&old.id)
                 .ok_or_else(|| damaged("a table that is not there was changed"))?;
-            self.by_name.remove(&old.name);
-            self.by_number.remove(&old.number);
+            if !removed.dropped {
+                self.by_name.remove(&old.name);
+                self.by_number.remove(&old.number);
+            }
             indexes = removed.indexes.clone();
         }
         if let Some(mut new) = new {
@@ -207,11 +211,13 @@ impl Catalog {
             indexes.extend(adopted);
             indexes.sort_by_key(|index| index.id);
             new.indexes = indexes;
-            if self.by_name.insert(new.name.clone(), new.id).is_some() {
-                return Err(damaged("two tables have one name"));
-            }
-            if self.by_number.insert(new.number, new.id).is_some() {
-                return Err(damaged("two tables have one number"));
+            if !new.dropped {
+                if self.by_name.insert(new.name.clone(), new.id).is_some() {
+                    return Err(damaged("two tables have one name"));
+                }
+                if self.by_number.insert(new.number, new.id).is_some() {
+                    return Err(damaged("two tables have one number"));
+                }
             }
             self.tables.insert(new.id, Arc::new(new));
         }

@@ -8,9 +8,10 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
+use super::system;
 use super::{
     CallContext, Database, Deployer, FunctionLog, FunctionSettings, Functions, RetentionLoop,
-    Scheduler,
+    Scheduler, TestQuery,
 };
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
@@ -286,19 +287,31 @@ impl Backend {
         args: Json,
     ) -> Result<FunctionResult> {
         let parsed = FunctionPath::parse(path)?;
-        let mut tx = self.database().begin();
-        let deployment = self.functions.deployment(&mut tx).await?;
-        drop(tx);
-        let kind = deployment
-            .functions
-            .get(&parsed.canonical())
-            .map(|function| function.kind);
+        let kind = match system::find(&parsed) {
+            Some(system) => Some(system.kind),
+            None => {
+                let mut tx = self.database().begin();
+                let deployment = self.functions.deployment(&mut tx).await?;
+                let function = deployment.functions.get(&parsed.canonical());
+                function.map(|function| function.kind)
+            }
+        };
         match kind {
             // A missing function fails as a query does.
             Some(FunctionKind::Query) | None => self.query(caller, path, args, None).await,
             Some(FunctionKind::Mutation) => self.mutation(caller, path, args).await,
             Some(FunctionKind::Action) => self.action(caller, path, args).await,
         }
+    }
+
+    /// Runs a query that is not deployed (`/api/run_test_function`).
+    ///
+    /// # Errors
+    /// `InvalidTestQuery` if its module cannot be imported, `UnsupportedTestQuery` if it is no query; or if storage
+    /// fails.
+    pub async fn test_query(&self, caller: &Caller, query: TestQuery) -> Result<FunctionResult> {
+        let ended = self.functions.test_query(&caller.context(), query).await?;
+        Ok(self.result(caller, ended.result, ended.logs, ended.ts))
     }
 
     /// What of a call's outcome this caller may see.

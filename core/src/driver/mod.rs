@@ -4,6 +4,7 @@
 //! [`Persistence`](crate::persistence::Persistence) and [`FunctionEngine`](crate::engine::FunctionEngine), so the
 //! simulator runs the very same code.
 
+mod administration;
 mod attempts;
 mod backend;
 mod backfill;
@@ -22,15 +23,17 @@ mod schema_evaluation;
 mod schema_worker;
 mod session;
 mod subscription;
-mod system_functions;
+mod system;
 mod validation;
 
+pub use administration::JobSelection;
 pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
 pub use database::{CommitError, Database, RECENT};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{
     ActionResult, CallContext, FunctionSettings, Functions, LiveQuery, MutationKey, MutationResult,
+    TestQuery,
 };
 pub use in_memory::InMemory;
 pub use retention::{RetentionLoop, RetentionStatus};

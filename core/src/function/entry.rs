@@ -33,24 +33,32 @@ pub fn find_function<'d>(
         Access::Internal => true,
     });
     let Some(function) = visible else {
-        let path = path.stripped();
-        return Err(Failure::new(match access {
-            Access::Public => format!("Could not find public function for '{path}'."),
-            Access::Internal => {
-                format!(
-                    "Could not find function for '{path}'. Did you forget to run `npx convex dev`?"
-                )
-            }
-        }));
+        return Err(missing_function(path, access));
     };
     match kind {
-        Some(kind) if kind != function.kind => Err(Failure::new(format!(
-            "Trying to execute {} as {kind:?}, but it is defined as {:?}.",
-            path.canonical(),
-            function.kind
-        ))),
+        Some(kind) if kind != function.kind => Err(wrong_kind(path, kind, function.kind)),
         _ => Ok(function),
     }
+}
+
+/// How a call of a function fails that is not there for the caller. Tools look for this text.
+pub fn missing_function(path: &FunctionPath, access: Access) -> Failure {
+    let function = match access {
+        Access::Public => "public function",
+        Access::Internal => "function",
+    };
+    Failure::new(format!(
+        "Could not find {function} for '{}'. Did you forget to run `npx convex dev` or `npx convex deploy`?",
+        path.stripped()
+    ))
+}
+
+/// How a call of a function fails that is of another kind.
+pub fn wrong_kind(path: &FunctionPath, called: FunctionKind, defined: FunctionKind) -> Failure {
+    Failure::new(format!(
+        "Trying to execute {} as {called:?}, but it is defined as {defined:?}.",
+        path.canonical()
+    ))
 }
 
 /// The one arguments object from what a client sends: the object itself or an array that holds it.

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 pub use arguments::{Arguments, argument_error};
 pub use call::{CallCell, CallState};
-pub use entry::{Access, canonical_result, check_arguments, find_function, single_argument};
+pub use entry::{
+    Access, canonical_result, check_arguments, find_function, missing_function, single_argument,
+    wrong_kind,
+};
 pub use write::{check_schema, patch};
 
 use crate::engine::{FunctionKind, Limits};

@@ -21,7 +21,8 @@ pub enum Step {
 }
 
 impl Step {
-    fn name(self) -> &'static str {
+    /// How it is stored.
+    pub fn name(self) -> &'static str {
         match self {
             Step::Run => "run",
             Step::Running => "running",

@@ -9,6 +9,7 @@ mod check;
 mod definition;
 mod index;
 mod index_diff;
+mod shape;
 mod validator;
 
 pub use check::{TableNames, ValidationError};
@@ -17,4 +18,5 @@ pub use index::{
     IndexDefinition, IndexKind, MAX_FILTER_FIELDS, MAX_INDEX_FIELDS, VECTOR_DIMENSIONS,
 };
 pub use index_diff::{IndexDiff, IndexName, IndexSet};
+pub use shape::{Field, Shape};
 pub use validator::{FieldValidator, MAX_VALIDATOR_DEPTH, ObjectValidator, Validator};

@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::{get, post};
-use concave_core::driver::{Backend, FunctionFailure, FunctionResult, log_line_json};
+use concave_core::driver::{Backend, FunctionFailure, FunctionResult, TestQuery, log_line_json};
 use concave_core::sync::ClientVersion;
 use concave_core::value::JsonFormat;
 use concave_core::{Error, Timestamp, Value};
@@ -56,13 +56,18 @@ fn no_args() -> Json {
 impl Call {
     /// Functions of components are not there for these endpoints.
     fn check_component(&self) -> Result<(), Error> {
-        match self.component_path.as_deref() {
-            None | Some("") => Ok(()),
-            Some(path) => Err(Error::bad_request(
-                "InvalidComponentPath",
-                format!("There is no component `{path}`: components are not available yet."),
-            )),
-        }
+        check_component(self.component_path.as_deref())
+    }
+}
+
+/// Only the app itself is there, no component.
+pub fn check_component(component: Option<&str>) -> Result<(), Error> {
+    match component {
+        None | Some("") => Ok(()),
+        Some(component) => Err(Error::bad_request(
+            "InvalidComponentPath",
+            format!("There is no component `{component}`: components are not available yet."),
+        )),
     }
 }
 
@@ -251,17 +256,37 @@ fn run_path(path: &str) -> Result<String, Error> {
     }
 }
 
+/// A query that belongs to no deployment.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TestCall {
+    admin_key: Option<String>,
+    bundle: TestBundle,
+    #[serde(default = "no_args")]
+    args: Json,
+    format: Option<String>,
+    component_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TestBundle {
+    path: String,
+    source: String,
+}
+
 async fn run_test_function(
     State(backend): Shared,
     requester: Requester,
-    JsonBody(request): JsonBody<Json>,
+    JsonBody(call): JsonBody<TestCall>,
 ) -> ApiResult {
-    requester
-        .admin(&backend, request["adminKey"].as_str())
-        .await?;
-    let message =
-        "This server does not run inline queries yet. Put the query into a file and deploy it.";
-    Err(Error::bad_request("UnsupportedTestQuery", message).into())
+    let answer = Answer::new(&requester, call.format.as_deref())?;
+    let caller = requester.admin(&backend, call.admin_key.as_deref()).await?;
+    check_component(call.component_id.as_deref())?;
+    let TestBundle { path, source } = call.bundle;
+    let args = call.args;
+    let query = TestQuery { path, source, args };
+    let result = backend.test_query(&caller, query).await?;
+    Ok(answer.respond(&result))
 }
 
 /// How a client wants to have results.

@@ -8,6 +8,7 @@
 //! | `functions` | run queries, mutations, actions |
 //! | `deploy` | push code |
 //! | `admin` | environment variables, logs, addresses |
+//! | `data` | shapes, indexes, deleting tables, scheduled functions |
 //! | `plain` | version, name, echo |
 //! | `files` | static files, and all that is not there |
 //!
@@ -18,6 +19,7 @@
 
 mod admin;
 mod body;
+mod data;
 mod deploy;
 mod error;
 mod files;
@@ -59,6 +61,7 @@ pub fn api_router(backend: Arc<Backend>, live: Router, static_files: Option<Path
     let router = Router::new()
         .merge(functions::routes())
         .merge(admin::routes())
+        .merge(data::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(deploy::routes())
         .merge(plain::routes())

@@ -15,11 +15,11 @@ fn system_queries_show_tables_and_their_documents() {
     let last = world.insert("b", &[("n", Value::Float64(2.0))]);
     world.insert("a", &[]);
     let tables = world
-        .system("_system/cli/tables:default", json!({}))
+        .system("_system/cli/tables:default", pages(100))
         .unwrap();
     assert_eq!(
         tables,
-        json!({"page": [{"name": "a"}, {"name": "b"}], "isDone": true, "continueCursor": "end"})
+        json!({"page": [{"name": "a"}, {"name": "b"}], "isDone": true, "continueCursor": "b"})
     );
     let first = world
         .system("_system/cli/tableData", page(Json::Null, 1))
@@ -84,15 +84,181 @@ fn system_queries_show_configuration_and_functions() {
     for (path, expected) in [
         ("_system/frontend/components:list", json!([])),
         ("_system/cli/queryImport:list", json!([])),
-        ("_system/cli/queryImport:default", Json::Null),
         ("_system/cli/exports:getLatest", Json::Null),
     ] {
         assert_eq!(world.system(path, json!({})), Ok(expected), "{path}");
     }
+    let import = world.system("_system/cli/queryImport:default", json!({"importId": "i"}));
+    assert_eq!(import, Ok(Json::Null));
     let unknown = world.system("_system/cli/nothing", json!({})).unwrap_err();
-    assert!(unknown.contains("_system/cli/nothing"));
+    assert_eq!(
+        unknown,
+        "Could not find function for '_system/cli/nothing'. Did you forget to run `npx convex dev` or `npx convex deploy`?"
+    );
     let incomplete = world
         .system("_system/cli/tableSize", json!({}))
         .unwrap_err();
+    assert!(incomplete.starts_with("ArgumentValidationError: "));
     assert!(incomplete.contains("tableName"));
+}
+
+/// `paginationOpts` for a first page.
+fn pages(count: u32) -> Json {
+    json!({"paginationOpts": {"cursor": null, "numItems": count}})
+}
+
+#[test]
+fn only_admins_know_system_functions() {
+    let world = World::new();
+    let functions = world.functions();
+    let nobody = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let snapshot = world.db.snapshot();
+    let path = "_system/frontend/getVersion";
+    let query = functions.query(&nobody, path, json!({}), None, &snapshot);
+    assert_eq!(
+        block_on(query).unwrap().result.clone().unwrap_err().message,
+        "Could not find public function for '_system/frontend/getVersion'. \
+         Did you forget to run `npx convex dev` or `npx convex deploy`?"
+    );
+    let create = "_system/frontend/createTable";
+    let args = json!({"table": "t"});
+    let refused = functions.mutation(&nobody, create, args.clone(), None);
+    let refused = block_on(refused).unwrap().result.unwrap_err();
+    assert!(
+        refused
+            .message
+            .starts_with("Could not find public function")
+    );
+    assert_eq!(
+        world.system(create, args.clone()).unwrap_err(),
+        "Trying to execute _system/frontend/createTable.js:default as Query, but it is defined as Mutation."
+    );
+    let reader = admin(true);
+    let refused = functions.mutation(&reader, create, args.clone(), None);
+    assert_eq!(block_on(refused).unwrap_err().code, "BadDeployKey");
+    let tables = || world.system("_system/cli/tables", pages(9)).unwrap()["page"].clone();
+    assert_eq!(tables(), json!([]));
+    assert_eq!(world.change(create, args), Ok(Json::Null));
+    assert_eq!(tables(), json!([{"name": "t"}]));
+    let component = world.system(path, json!({"componentId": "c"}));
+    assert!(component.unwrap_err().contains("\"c\""));
+    let root = world.system(path, json!({"componentId": null}));
+    assert_eq!(root, Ok(Json::Null));
+}
+
+#[test]
+fn names_of_tables_come_in_pages() {
+    let world = World::new();
+    for name in ["c", "a", "b"] {
+        world.insert(name, &[]);
+    }
+    let first = world.system("_system/cli/tables", pages(2)).unwrap();
+    assert_eq!(first["page"], json!([{"name": "a"}, {"name": "b"}]));
+    assert_eq!(first["isDone"], false);
+    let rest = json!({"paginationOpts": {"cursor": first["continueCursor"], "numItems": 2}});
+    let rest = world.system("_system/cli/tables", rest).unwrap();
+    assert_eq!(rest["page"], json!([{"name": "c"}]));
+    assert_eq!(rest["isDone"], true);
+    let all = world.system("_system/frontend/tableSize:sizeOfAllTables", json!({}));
+    assert_eq!(all.unwrap(), 3.0);
+}
+
+#[test]
+fn schemas_and_indexes_are_shown_as_tools_expect_them() {
+    let world = World::new();
+    world.push(json!({"schema": schema("number", &["a"], &["b"])}));
+    let schemas = world
+        .system("_system/frontend/getSchemas", json!({}))
+        .unwrap();
+    assert_eq!(schemas["inProgress"], Json::Null);
+    let active: Json = serde_json::from_str(schemas["active"].as_str().unwrap()).unwrap();
+    let table = &active["tables"][0];
+    assert_eq!(table["indexes"][0]["fields"], json!(["a"]));
+    let staged = &table["stagedDbIndexes"][0]["fields"];
+    assert_eq!(*staged, json!(["b", "_creationTime"]));
+    let progress = "_system/frontend/getSchemas:schemaValidationProgress";
+    assert_eq!(world.system(progress, json!({})), Ok(Json::Null));
+    let indexes = |table: &str| {
+        let args = json!({"tableName": table, "tableNamespace": null});
+        world.system("_system/frontend/indexes", args).unwrap()
+    };
+    assert_eq!(indexes("none"), Json::Null);
+    let index = |name: &str, field: &str, staged: bool, state: &str| json!({"name": name, "fields": [field], "staged": staged, "backfill": {"state": state}});
+    // Nobody waits for a staged index.
+    while indexes("tasks")[1]["backfill"]["state"] == "backfilling" {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        indexes("tasks"),
+        json!([
+            index("on_a", "a", false, "done"),
+            index("on_b", "b", true, "backfilled")
+        ])
+    );
+}
+
+#[test]
+fn modules_are_shown_with_their_functions() {
+    let world = World::new();
+    let list = "_system/frontend/modules:list";
+    assert_eq!(world.system(list, json!({})), Ok(json!([])));
+    world.push(json!({"changedModules": [module("tasks.js", functions(&["list"]))]}));
+    let tasks = json!([["tasks.js", {"functions":
+        [{"name": "list", "udfType": "Query", "visibility": {"kind": "public"}}], "sourcePackageId": ""}]]);
+    assert_eq!(world.system(list, json!({})), Ok(tasks.clone()));
+    let all = world.system("_system/frontend/modules:listForAllComponents", json!({}));
+    assert_eq!(all.unwrap(), json!([[null, tasks]]));
+    let validator = |function: &str| {
+        let args = json!({"function": function});
+        world.system("_system/frontend/modules:argsValidator", args)
+    };
+    let object = json!(r#"{"type":"object","value":{}}"#);
+    assert_eq!(validator("tasks:list"), Ok(object));
+    assert_eq!(validator("tasks:none"), Ok(Json::Null));
+    let version = world.system("_system/frontend/getVersion", json!({}));
+    assert_eq!(version, Ok(json!("1.48.0")));
+}
+
+#[test]
+fn what_an_instance_lacks_is_empty() {
+    let world = World::new();
+    let page = json!({"page": [], "isDone": true, "continueCursor": ""});
+    let state = json!({"system": "none", "usage_limit": "none", "user": "none"});
+    let from = json!({"fromTimestamp": 0.0});
+    for (path, args, expected) in [
+        ("backendState:backendState", json!({}), state),
+        ("convexCloudUrl", json!({}), json!("http://cloud")),
+        ("deploymentEvents:lastPushEvent", json!({}), Json::Null),
+        (
+            "deploymentState:deploymentState",
+            json!({}),
+            json!({"state": "running"}),
+        ),
+        ("fileStorageV2:fileMetadata", pages(5), page),
+        (
+            "fileStorageV2:getFile",
+            json!({"storageId": "x"}),
+            Json::Null,
+        ),
+        ("fileStorageV2:numFiles", json!({}), json!(0.0)),
+        ("latestExport", json!({}), Json::Null),
+        ("latestExport:latestCloudExport", json!({}), Json::Null),
+        ("listAuthProviders", json!({}), json!([])),
+        ("listConfiguredSinks", json!({}), json!([])),
+        ("listCronJobs", json!({}), json!([])),
+        ("listCronJobRuns", json!({}), json!([])),
+        ("listDeploymentEventsFromTime", from, json!([])),
+        ("node:version", json!({}), Json::Null),
+        ("snapshotImport:list", json!({}), json!([])),
+    ] {
+        let path = format!("_system/frontend/{path}");
+        assert_eq!(world.system(&path, args), Ok(expected), "{path}");
+    }
+    let url = "_system/frontend/fileStorageV2:generateUploadUrl";
+    let refused = world.change(url, json!({})).unwrap_err();
+    assert!(refused.message.contains("File storage is not available"));
+    // As functions see it.
+    let path = "_system/cli/queryEnvironmentVariables:get";
+    let url = world.system(path, json!({"name": "CONVEX_CLOUD_URL"}));
+    assert_eq!(url.unwrap()["value"], "http://cloud");
 }

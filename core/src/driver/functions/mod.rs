@@ -7,6 +7,7 @@ mod query;
 mod scheduled;
 mod scheduling;
 mod syscalls;
+mod test_query;
 #[cfg(test)]
 mod tests;
 mod udf;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use action::ActionResult;
 pub use mutation::{MutationKey, MutationResult};
 pub use query::LiveQuery;
+pub use test_query::TestQuery;
 pub(crate) use udf::UdfOutcome;
 
 use super::backend::HttpClient;

@@ -11,6 +11,7 @@ use super::{CallContext, Ended, Functions};
 use crate::commit::Conflict;
 use crate::driver::contention::{Spot, Turn};
 use crate::driver::database::CommitError;
+use crate::driver::system::{self, run_system_function};
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
 use crate::function::{self, CallState};
@@ -102,6 +103,9 @@ impl Functions {
             let snapshot = tx.snapshot_ts();
             let usage = tx.usage();
             let log = |failure| {
+                if system::is_system(&path) {
+                    return;
+                }
                 let ended = Ended {
                     failure,
                     logs: &logs,
@@ -177,6 +181,16 @@ impl Functions {
             && let Some(row) = self.recorded(&mut tx, key).await?
         {
             return Ok(Ran::Before(read_record(&row)?));
+        }
+        if system::is_system(path) {
+            let args = match function::single_argument(path, args) {
+                Ok(args) => args,
+                Err(failure) => return Ok(Ran::Now(tx, Box::new(UdfOutcome::failed(failure)))),
+            };
+            let kind = FunctionKind::Mutation;
+            let ran = run_system_function(self, context, &mut tx, path, kind, args, None).await?;
+            let outcome = UdfOutcome::silent(ran.result);
+            return Ok(Ran::Now(tx, Box::new(outcome)));
         }
         let deployment = self.deployment(&mut tx).await?;
         let checked = function::find_function(

@@ -11,7 +11,7 @@ use super::{CallContext, Ended, Functions, UdfOutcome};
 use crate::concurrency::MutexGuard;
 use crate::driver::in_memory::InMemory;
 use crate::driver::subscription::Subscription;
-use crate::driver::system_functions::run_system_query;
+use crate::driver::system::{self, run_system_function};
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::Result;
 use crate::function::{self, Access};
@@ -260,21 +260,20 @@ impl Functions {
             true => database.begin(),
             false => database.begin_at(snapshot.clone()),
         };
-        let (tx, outcome, journal, identity_read) = if key.path.module.starts_with("_system/") {
-            let result = match context.access {
-                Access::Internal => {
-                    run_system_query(self, &mut tx, &key.path, key.args.clone()).await?
-                }
-                Access::Public => {
-                    let path = key.path.stripped();
-                    Err(Failure::new(format!(
-                        "Could not find public function for '{path}'."
-                    )))
-                }
-            };
-            let mut outcome = UdfOutcome::failed(Failure::default());
-            outcome.result = result;
-            (tx, outcome, None, false)
+        let is_system = system::is_system(&key.path);
+        let (tx, outcome, journal, identity_read) = if is_system {
+            let ran = run_system_function(
+                self,
+                context,
+                &mut tx,
+                &key.path,
+                FunctionKind::Query,
+                key.args.clone(),
+                key.journal.clone(),
+            )
+            .await?;
+            let outcome = UdfOutcome::silent(ran.result);
+            (tx, outcome, ran.journal, false)
         } else {
             let deployment = self.deployment(&mut tx).await?;
             match function::find_function(
@@ -313,7 +312,7 @@ impl Functions {
             Err(_) => journal.or_else(|| key.journal.clone()),
             Ok(_) => journal,
         };
-        if !key.path.module.starts_with("_system/") {
+        if !is_system {
             let ended = Ended {
                 failure: result.as_ref().err(),
                 logs: &logs,

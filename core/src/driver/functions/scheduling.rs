@@ -134,6 +134,23 @@ impl Functions {
         )?)
     }
 
+    /// Cancels a job on behalf of an admin.
+    pub(in crate::driver) async fn cancel_job(
+        &self,
+        tx: &mut Transaction,
+        id: DocumentId,
+    ) -> Result<()> {
+        let now = self.now();
+        match self.cancel_in(tx, id, None, now).await {
+            Ok(()) => Ok(()),
+            Err(Refusal::Failed(error)) => Err(error),
+            Err(Refusal::Thrown(error)) => Err(Error::bad_request(
+                "InvalidScheduledFunction",
+                error.message,
+            )),
+        }
+    }
+
     /// Cancels a job. One that is finished stays as it is, and one that is there no more was finished long ago.
     async fn cancel_in(
         &self,

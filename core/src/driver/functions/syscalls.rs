@@ -17,7 +17,7 @@ use crate::query::{
 };
 use crate::transaction::{
     BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX,
-    FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, Row, SCHEDULED_ARGS_BYTES_MAX,
+    FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, Row, SCHEDULED_ARGS_BYTES_MAX, Transaction,
 };
 use crate::value::{DocumentId, FunctionPath, Object, patch_from_json};
 
@@ -280,7 +280,7 @@ impl Functions {
             .tx
             .ensure_table(&name)
             .map_err(|error| args.error("table", error.message))?;
-        self.enforce_schema(state, &name, &document).await?;
+        self.enforce_schema(&mut state.tx, &name, &document).await?;
         let id = state.tx.insert(&table, document)?;
         Ok(json!({ "_id": id.encode() }).to_string())
     }
@@ -305,25 +305,27 @@ impl Functions {
             }
             Update::Replace => args.object("value")?,
         };
-        self.enforce_schema(state, &table, &document).await?;
+        self.enforce_schema(&mut state.tx, &table, &document)
+            .await?;
         let document = state.tx.replace(id, &row, document)?;
         Ok(document_json(&document))
     }
 
-    async fn enforce_schema(
+    /// Checks a document that is about to be written against the schema in force. If it does not match the one on its
+    /// way, that one fails instead.
+    ///
+    /// # Errors
+    /// Code `SchemaEnforcementError`; or if storage fails.
+    pub(in crate::driver) async fn enforce_schema(
         &self,
-        state: &mut CallState,
+        tx: &mut Transaction,
         table: &str,
         document: &Object,
-    ) -> Result<(), Refusal> {
-        if let Some(violation) = function::check_schema(&mut state.tx, table, document)?
-            && let Some(row) = self
-                .shared
-                .database
-                .get(&mut state.tx, violation.id)
-                .await?
+    ) -> Result<()> {
+        if let Some(violation) = function::check_schema(tx, table, document)?
+            && let Some(row) = self.shared.database.get(tx, violation.id).await?
         {
-            state.tx.replace(violation.id, &row, violation.document)?;
+            tx.replace(violation.id, &row, violation.document)?;
         }
         Ok(())
     }

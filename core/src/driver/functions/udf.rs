@@ -25,8 +25,13 @@ pub(crate) struct UdfOutcome {
 
 impl UdfOutcome {
     pub(super) fn failed(failure: Failure) -> Self {
+        Self::silent(Err(failure))
+    }
+
+    /// The end of a run that printed nothing and looked at nothing but the database.
+    pub(super) fn silent(result: Result<Value, Failure>) -> Self {
         Self {
-            result: Err(failure),
+            result,
             logs: Vec::new(),
             observed: Observed::default(),
         }

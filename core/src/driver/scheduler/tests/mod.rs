@@ -1,5 +1,6 @@
 //! Scheduled functions through the whole backend, over storage in memory that can fail and be cut off.
 
+mod administration;
 mod cancel;
 mod faults;
 mod rules;
