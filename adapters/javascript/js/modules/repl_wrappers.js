@@ -210,6 +210,10 @@ class Query {
     if (rows.length === 2) throw new Error(`unique() query returned more than one result: [${rows[0]._id}, ${rows[1]._id}, …]`);
     return rows[0] ?? null;
   }
+  async count() {
+    if (this.#source.type !== "FullTableScan" || this.#operators.length > 0) throw new Error("Only whole tables can be counted.");
+    return decode(await call("1.0/count", { table: this.#source.tableName }));
+  }
   async paginate({ numItems, cursor, endCursor = null, maximumRowsRead, maximumBytesRead }) {
     const page = await call("1.0/queryPage", {
       query: this.#json(), cursor, endCursor, pageSize: numItems, maximumRowsRead, maximumBytesRead,
