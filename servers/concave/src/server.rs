@@ -126,10 +126,10 @@ impl Server {
     pub fn who_sees_errors(&self) -> &'static str {
         match self.backend.config().redact {
             true => {
-                "their texts, and log lines, are for admins only (--redact=false shows them to everybody)"
+                "texts of functions' errors and log lines are for admins only (--redact=false shows them to everybody)"
             }
             false => {
-                "their texts, and log lines, are shown to every client (--redact hides them from strangers)"
+                "texts of functions' errors and log lines are shown to every client (--redact hides them from strangers)"
             }
         }
     }
