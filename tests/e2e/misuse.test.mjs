@@ -203,6 +203,25 @@ test("endless recursion is an error of that call", async () => {
   await assert.rejects(client.query(api.failures.recurse, {}), /RangeError|stack/i);
 });
 
+test("half a character fails the call or is replaced, and the connection lives", async () => {
+  const live = new ConvexClient(server.url, { logger: false });
+  try {
+    const ask = (how) => within(how, 10_000, live.query(api.failures.halves, { how }));
+    await assert.rejects(ask("message"), /Uncaught Error: oh \ufffd\n {4}at handler \(\.\.\/convex\/failures\.ts:/);
+    await assert.rejects(ask("data"), (error) => error.data.oh === "\ufffd");
+    assert.equal(await ask("log"), "logged");
+    await assert.rejects(ask("frame"), /Uncaught Error: in a frame\n {4}at \ufffd \(/);
+    await assert.rejects(ask("field"), /Uncaught Error: .*\ufffd/);
+    await assert.rejects(ask("argument"), /not well-formed Unicode/);
+    await assert.rejects(ask("result"), /return value invalid: .*not well-formed Unicode/);
+    const write = live.mutation(api.failures.storeHalf, { room: "halves" });
+    await assert.rejects(within("storeHalf", 10_000, write), /not well-formed Unicode/);
+    assert.equal(live.connectionState().connectionRetries, 0);
+  } finally {
+    await live.close();
+  }
+});
+
 test("sockets that leave in the middle leave nothing behind", async () => {
   for (let round = 0; round < 50; round++) {
     const socket = await Socket.connect(server);

@@ -3,6 +3,7 @@
   "use strict";
 
   const { inspect } = web.part("inspect");
+  const { rawStack } = web.part("errors");
   const { host } = web;
   const render = (values) => values.map((value) => `${inspect(value)}`);
 
@@ -11,8 +12,9 @@
     console[level] = { [level]: (...values) => host("console/write", level, ...render(values)) }[level];
   }
   console.trace = function trace(...values) {
-    const stack = String(new Error().stack).split("\n").filter((line) => !line.includes("console.js"));
-    host("console/write", "log", ...render(values), stack.join("\n").trim());
+    // The frames of this file, and of others that were not pushed, are not shown.
+    const stack = host("stack/map", rawStack(new Error())).trim();
+    host("console/write", "log", ...render(values), ...(stack === "" ? [] : [stack]));
   };
   console.time = function time(label = "default") {
     host("console/time", `${label}`);

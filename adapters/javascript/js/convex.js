@@ -7,9 +7,10 @@
 
   const { asyncHost, syncHost, global } = web;
   const { parse, stringify } = JSON;
-  const { hasOwn, keys, prototype: objectPrototype } = Object;
+  const { getPrototypeOf, hasOwn, keys, prototype: objectPrototype } = Object;
   const objectToString = objectPrototype.toString;
   const NativeError = Error;
+  const { rawStack } = web.part("errors");
 
   // --- The `Convex` object ---------------------------------------------------------------------------------------
 
@@ -104,15 +105,33 @@
     });
   }
 
-  /** What was thrown: `{message, stack, data}` as JSON, `data` being JSON text if it was a `ConvexError`. */
+  const CLASSES_MAX = 16;
+
+  // The classes of errors that engines throw by themselves.
+  const prototypes = [TypeError, ReferenceError, RangeError, URIError].map(({ prototype }) => prototype);
+  const isEngines = (error) => prototypes.includes(getPrototypeOf(error)) && typeof error.message === "string";
+
+  /**
+   * What was thrown: `{message, stack, constructors, data, class, own}` as JSON: names of the classes of an error, whose
+   * constructors may be on its stack, `data` being JSON text if it was a `ConvexError`, and name and message of an error
+   * that the engine may have thrown by itself.
+   */
   function describe(thrown) {
     let message;
     let stack = "";
     let data;
+    let engine;
+    const constructors = [];
     try {
       if (thrown instanceof NativeError || objectToString.call(thrown) === "[object Error]") {
         message = [thrown.name, thrown.message].map((part) => `${part ?? ""}`).filter((part) => part !== "").join(": ");
-        if (typeof thrown.stack === "string") stack = thrown.stack;
+        stack = rawStack(thrown);
+        if (isEngines(thrown)) engine = { class: thrown.name, own: thrown.message };
+        let prototype = getPrototypeOf(thrown);
+        while (prototype !== null && prototype !== NativeError.prototype && constructors.length < CLASSES_MAX) {
+          constructors.push(`${prototype.constructor?.name}`);
+          prototype = getPrototypeOf(prototype);
+        }
         const symbol = thrown.ConvexErrorSymbol;
         if (typeof symbol === "symbol" && thrown[symbol] === true) data = `${thrown.data}`;
       } else if (typeof thrown === "function" || (typeof thrown === "object" && thrown !== null)) {
@@ -123,7 +142,7 @@
     } catch {
       message ??= "#<Object>";
     }
-    return stringify({ message: message === "" ? "Uncaught Error" : `Uncaught ${message}`, stack, data });
+    return stringify({ message: message === "" ? "Uncaught Error" : `Uncaught ${message}`, stack, constructors, data, ...engine });
   }
 
   /** The exception for a failed system call; `data` is JSON text. */

@@ -211,11 +211,11 @@
       return signal;
     }
     static timeout(ms) {
-      web.permit("setTimeout");
       ms = Number(ms);
       if (!(ms >= 0)) throw new TypeError("AbortSignal.timeout: the delay must be a number that is not negative");
       const signal = new AbortSignal(internal);
-      web.part("time").sleep(Math.trunc(ms)).then(() => {
+      const time = web.part("time");
+      if (time.mayWait("setTimeout")) time.sleep(Math.trunc(ms)).then(() => {
         abort(signal, new DOMException("The operation was aborted due to timeout", "TimeoutError"));
       });
       return signal;

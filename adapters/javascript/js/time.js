@@ -100,12 +100,26 @@
   const active = new Map();
   let lastId = 0;
 
+  const reject = Promise.reject.bind(Promise);
+
+  /** Whether code may wait. If not, a query or mutation fails whatever it catches: nobody sees the promise that is rejected here. */
+  function mayWait(what) {
+    try {
+      web.permit(what);
+      return true;
+    } catch (error) {
+      if (host("phase/imports")) throw error;
+      reject(error);
+      return false;
+    }
+  }
+
   function start(name, callback, delay, args, repeats) {
     if (typeof callback !== "function") {
       if (typeof callback === "string") web.unsupported(`${name} with a string`, "globalThis");
       throw new TypeError(`${name}: the first argument must be a function`);
     }
-    web.permit(name);
+    if (!mayWait(name)) return 0;
     let ms = Math.trunc(Number(delay)) || 0;
     if (ms < (repeats ? 1 : 0)) ms = repeats ? 1 : 0;
     if (ms > DELAY_MAX) ms = 1;
@@ -141,5 +155,5 @@
     Promise.resolve().then(() => callback());
   });
 
-  return { sleep: (ms) => asyncHost("host/sleep", `{"ms":${ms}}`) };
+  return { mayWait, sleep: (ms) => asyncHost("host/sleep", `{"ms":${ms}}`) };
 })

@@ -1,5 +1,6 @@
 //! Log lines and console timers of one call.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use concave_core::Timestamp;
@@ -9,7 +10,7 @@ use crate::host::{Args, HostError, HostResult, HostValue, unknown};
 
 /// Bytes of text in one line, separators included; the rest is cut.
 const LINE_BYTES_MAX: usize = 32768;
-/// Lines in one call; one more tells that others are missing.
+/// Lines in one call; if there would be more, the last tells that others are missing.
 const LINES_MAX: usize = 256;
 
 /// What user code has printed, within the limits.
@@ -67,19 +68,18 @@ impl Console {
 
     fn write(&mut self, level: LogLevel, messages: Vec<String>, now: Timestamp) {
         self.accepted = self.accepted.saturating_add(1);
-        if self.accepted > LINES_MAX {
-            if self.accepted == LINES_MAX + 1 {
-                self.push(
-                    LogLevel::Error,
-                    vec![format!(
-                        "Log overflow: a function prints at most {LINES_MAX} lines; the rest is dropped."
-                    )],
-                    now,
-                );
-            }
-            return;
+        match self.accepted.cmp(&LINES_MAX) {
+            Ordering::Less => self.push(level, messages, now),
+            // Lines may have been handed out already, so it has to be now.
+            Ordering::Equal => self.push(
+                LogLevel::Error,
+                vec![format!(
+                    "Log overflow (maximum {LINES_MAX}). Remaining log lines omitted."
+                )],
+                now,
+            ),
+            Ordering::Greater => {}
         }
-        self.push(level, messages, now);
     }
 
     fn push(&mut self, level: LogLevel, messages: Vec<String>, timestamp: Timestamp) {
@@ -147,16 +147,24 @@ mod tests {
     }
 
     #[test]
-    fn line_256_is_kept_and_line_257_becomes_the_notice() {
+    fn there_are_256_lines_of_which_the_last_is_the_notice() {
         let mut console = Console::default();
-        for line in 0..300 {
+        for line in 0..255 {
             console.write(LogLevel::Log, vec![line.to_string()], Timestamp::ZERO);
         }
         let lines = console.take();
-        assert_eq!(lines.len(), 257);
-        assert_eq!(lines[255].messages, ["255"]);
-        assert_eq!(lines[256].level, LogLevel::Error);
-        assert!(lines[256].messages[0].contains("256"));
+        assert_eq!(lines.len(), 255);
+        assert_eq!(lines[254].messages, ["254"]);
+        for line in 255..300 {
+            console.write(LogLevel::Log, vec![line.to_string()], Timestamp::ZERO);
+        }
+        let lines = console.take();
+        assert_eq!(lines.len(), 1);
+        assert_eq!(lines[0].level, LogLevel::Error);
+        assert_eq!(
+            lines[0].messages,
+            ["Log overflow (maximum 256). Remaining log lines omitted."]
+        );
         console.write(LogLevel::Log, vec!["more".into()], Timestamp::ZERO);
         assert!(console.take().is_empty());
     }

@@ -191,6 +191,8 @@ impl HostState {
                     .ok_or_else(|| unknown(part))
             }
             "phase" => self.phase_call(name, args),
+            // Without a program there is nothing to map it with.
+            "stack" if name == "map" => Ok(HostValue::String(args.string(0)?.to_owned())),
             "time" => self.time(name),
             "random" => self.random(name, args),
             "env" => self.env(name, args),
@@ -210,6 +212,7 @@ impl HostState {
     fn phase_call(&self, name: &str, args: Args<'_>) -> HostResult {
         match name {
             "permit" => self.permit(args.string(0)?),
+            "imports" => Ok(HostValue::Bool(self.inputs.phase == Phase::Import)),
             "unsupported" => Err(HostError::unsupported(args.string(0)?, args.string(1)?)),
             _ => Err(unknown(name)),
         }
@@ -419,7 +422,9 @@ mod tests {
     const OPS: &[&str] = &[
         "prelude/source",
         "phase/permit",
+        "phase/imports",
         "phase/unsupported",
+        "stack/map",
         "time/now",
         "time/elapsed",
         "random/number",

@@ -35,10 +35,13 @@ mod form;
 mod host;
 pub mod modules;
 mod prelude;
+mod source;
 mod stack;
 mod text;
 mod url;
 
 pub use host::{Elapsed, HostError, HostInputs, HostState, HostValue, Phase};
 pub use prelude::prelude;
-pub use stack::{Position, SourceMaps};
+pub use source::Columns;
+pub use stack::{ASYNC_MARK, Position, SourceMaps};
+pub use text::from_wtf8;

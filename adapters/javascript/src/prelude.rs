@@ -30,6 +30,7 @@ macro_rules! lazy {
 
 const SCRIPTS: &[(&str, &str)] = &[
     ("core.js", include_str!("../js/core.js")),
+    eager!("errors"),
     eager!("inspect"),
     eager!("console"),
     eager!("process"),

@@ -18,7 +18,7 @@ cpSync(app, path.join(work, "app"), { recursive: true });
 await build({
   absWorkingDir: work,
   nodePaths: [nodeModules],
-  entryPoints: ["notes", "http", "crons", "schema", "convex.config", "auth.config"].map((name) => `app/${name}.ts`),
+  entryPoints: ["notes", "http", "crons", "schema", "convex.config", "auth.config", "walk"].map((name) => `app/${name}.ts`),
   outdir: "bundle",
   outbase: "app",
   bundle: true,

@@ -156,6 +156,23 @@ impl Arena {
         Ok(())
     }
 
+    /// Gives back what was touched above the image that is mapped, or above `length` bytes if that is more: the heap is
+    /// not used again before it is restored.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn trim(&mut self, length: usize) -> io::Result<()> {
+        let mapped = self.mapped.map_or(0, |(_, length)| length);
+        let keep = mapped.max(length) + RESIDENT_ABOVE_IMAGE;
+        // SAFETY: the heap's header lies below.
+        let touched = unsafe { (*self.heap).touched() };
+        if touched > keep {
+            let end = touched.next_multiple_of(PAGE).min(self.length);
+            self.release(keep, end - keep)?;
+        }
+        Ok(())
+    }
+
     /// # Safety
     /// The image is one of this arena.
     unsafe fn map(&mut self, image: &Image) -> io::Result<()> {
@@ -259,4 +276,45 @@ unsafe fn map_anonymous(
         return Err(io::Error::last_os_error());
     }
     Ok(mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap;
+
+    unsafe fn exhausted(_: *mut c_void) {}
+
+    /// Bytes of an arena that are in memory.
+    fn resident(arena: &Arena) -> usize {
+        let mut pages = vec![0u8; arena.length / PAGE];
+        // SAFETY: the vector has a byte for each page of the mapping.
+        let result =
+            unsafe { libc::mincore(arena.heap.cast(), arena.length, pages.as_mut_ptr().cast()) };
+        assert_eq!(result, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count() * PAGE
+    }
+
+    #[test]
+    fn what_a_call_has_touched_goes_back_when_it_is_over() {
+        const MUCH: usize = 40 << 20;
+        let mut arena = Arena::reserve(64 << 20, exhausted, null_mut()).unwrap();
+        let image = arena.image().unwrap();
+        for _ in 0..3 {
+            arena.restore(&image).unwrap();
+            // SAFETY: the heap is consistent, and the blocks are as long as was asked for.
+            unsafe {
+                (*arena.heap()).set_limit(MUCH * 5 / 4);
+                for _ in 0..MUCH >> 20 {
+                    let block = heap::malloc(arena.heap().cast(), 1 << 20).cast::<u8>();
+                    assert!(!block.is_null());
+                    block.write_bytes(0xab, 1 << 20);
+                }
+            }
+            assert!(resident(&arena) > MUCH);
+            arena.trim(image.len()).unwrap();
+            let left = resident(&arena);
+            assert!(left <= image.len() + RESIDENT_ABOVE_IMAGE + PAGE, "{left}");
+        }
+    }
 }

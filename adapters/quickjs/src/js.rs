@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 
-use concave_javascript::{HostError, HostValue};
+use concave_javascript::{HostError, HostValue, from_wtf8};
 use rquickjs_sys as qjs;
 
 /// Whether two values are the same object.
@@ -31,8 +31,7 @@ pub(crate) unsafe fn to_text(ctx: *mut qjs::JSContext, value: qjs::JSValue) -> O
         if bytes.is_null() {
             return None;
         }
-        let text =
-            String::from_utf8_lossy(std::slice::from_raw_parts(bytes.cast(), length)).into_owned();
+        let text = from_wtf8(std::slice::from_raw_parts(bytes.cast(), length));
         qjs::JS_FreeCString(ctx, bytes);
         Some(text)
     }

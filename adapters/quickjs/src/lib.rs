@@ -10,6 +10,7 @@
 //! memory is left by a jump that its code cannot notice (`guard`, `watchdog`).
 
 mod arena;
+mod callers;
 mod concurrency;
 mod guard;
 mod heap;

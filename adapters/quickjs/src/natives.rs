@@ -1,9 +1,9 @@
 //! The functions that the prelude calls: `__host`, `__asyncHost` and `__syncHost`.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 
-use concave_javascript::HostError;
+use concave_javascript::{ASYNC_MARK, HostError};
 use rquickjs_sys as qjs;
 
 use crate::host::{self, Host, Pending};
@@ -39,12 +39,40 @@ pub(crate) unsafe fn install(ctx: *mut qjs::JSContext) -> bool {
     }
 }
 
-type Native = unsafe extern "C" fn(
+/// A function that JavaScript calls.
+pub(crate) type Native = unsafe extern "C" fn(
     *mut qjs::JSContext,
     qjs::JSValue,
     c_int,
     *mut qjs::JSValue,
 ) -> qjs::JSValue;
+
+/// Makes the function whose frame marks where a stack goes on with those who wait: see [`crate::callers`].
+///
+/// # Safety
+/// `ctx` is a context with room.
+pub(crate) unsafe fn async_mark(ctx: *mut qjs::JSContext) -> qjs::JSValue {
+    unsafe extern "C" fn nothing(
+        _ctx: *mut qjs::JSContext,
+        _this: qjs::JSValue,
+        _argc: c_int,
+        _argv: *mut qjs::JSValue,
+    ) -> qjs::JSValue {
+        qjs::JS_UNDEFINED
+    }
+    let name = CString::new(ASYNC_MARK).expect("the name is plain");
+    // SAFETY: plain C functions own nothing; the name is copied.
+    unsafe {
+        qjs::JS_NewCFunction2(
+            ctx,
+            Some(nothing),
+            name.as_ptr(),
+            0,
+            qjs::JSCFunctionEnum_JS_CFUNC_generic,
+            0,
+        )
+    }
+}
 
 /// What a native function throws.
 enum Thrown {

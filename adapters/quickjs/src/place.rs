@@ -56,6 +56,11 @@ impl Place for QuickJsPlace {
         let workers = self.workers.clone();
         workers.run(move || {
             let result = work(self.seat());
+            if let Some(seat) = &mut self.seat
+                && seat.is_free()
+            {
+                seat.world().trim();
+            }
             after(self, result);
         });
     }
@@ -67,7 +72,11 @@ impl Place for QuickJsPlace {
 
     fn release(&mut self) {
         if let Some(seat) = &mut self.seat {
+            let is_abandoned = !seat.is_free();
             seat.release();
+            if is_abandoned {
+                seat.world().trim();
+            }
         }
     }
 }

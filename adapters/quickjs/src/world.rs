@@ -11,14 +11,14 @@ use concave_javascript::engine::{
     Argument, Bounds, CallHost, Completion, Ending, Entry, Settled, import, thread_time,
 };
 use concave_javascript::modules::SCHEME;
-use concave_javascript::{HostInputs, SourceMaps, prelude};
+use concave_javascript::{Columns, HostInputs, SourceMaps, prelude};
 use rquickjs_sys as qjs;
 
 use crate::arena::{Arena, Image};
 use crate::guard::Guard;
 use crate::heap::{self, Heap};
 use crate::host::{self, Host, Pending};
-use crate::{js, modules, natives, watchdog};
+use crate::{callers, js, modules, natives, watchdog};
 
 /// Reserved for a world, not used: room for the largest heap and what fragmentation adds to it.
 const ARENA_BYTES: usize = 512 << 20;
@@ -52,6 +52,8 @@ pub(crate) struct World {
     context: *mut qjs::JSContext,
     /// The entry points, each at its index.
     entries: [qjs::JSValue; Entry::ALL.len()],
+    /// Marks in stacks where those begin who wait.
+    async_mark: qjs::JSValue,
     base: Image,
     loaded: Vec<Loaded>,
     images_bytes_max: usize,
@@ -114,6 +116,11 @@ impl World {
                 natives::install(context),
                 "an empty arena has room for functions"
             );
+            let async_mark = natives::async_mark(context);
+            assert!(
+                !qjs::JS_IsException(async_mark),
+                "an empty arena has room for functions"
+            );
             let entries = evaluate_prelude(context);
             qjs::JS_RunGC(runtime);
             let base = match arena.image() {
@@ -130,12 +137,19 @@ impl World {
                 runtime,
                 context,
                 entries,
+                async_mark,
                 loaded: Vec::new(),
                 images_bytes_max,
                 importing,
                 clock: 0,
             })
         }
+    }
+
+    /// Gives back memory that the last call has used: the world is entered again before anything else runs.
+    pub(crate) fn trim(&mut self) {
+        // What is not given back now is when the world is entered.
+        drop(self.arena.trim(self.base.len()));
     }
 
     /// The state on Rust's side. Valid while no JavaScript runs.
@@ -261,6 +275,7 @@ impl World {
 impl concave_javascript::engine::World for World {
     type Value = qjs::JSValue;
     type Pending = Pending;
+    const COLUMNS: Columns = Columns::Bytes;
 
     fn host(&mut self) -> &mut CallHost<Pending> {
         &mut self.own().call
@@ -282,7 +297,7 @@ impl concave_javascript::engine::World for World {
         program: &Arc<Program>,
         module: &str,
         bounds: Bounds,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Result<qjs::JSValue, Failure> {
         self.clock += 1;
         let loaded = self
@@ -354,13 +369,13 @@ impl concave_javascript::engine::World for World {
     }
 
     fn drain(&mut self) -> Result<(), Ending> {
-        let (runtime, host) = (self.runtime, self.host);
+        let (runtime, host, mark) = (self.runtime, self.host, self.async_mark);
         self.run(move || {
             let mut context = std::ptr::null_mut();
             // SAFETY: the runtime is ours. A job's exception has nobody to go to.
             unsafe {
                 loop {
-                    match qjs::JS_ExecutePendingJob(runtime, &raw mut context) {
+                    match callers::execute_job(runtime, mark, &raw mut context) {
                         0 => break,
                         result if result < 0 => {
                             qjs::JS_FreeValue(context, qjs::JS_GetException(context));

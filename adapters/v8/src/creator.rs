@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use concave_core::engine::{Failure, Program};
+use concave_javascript::HostInputs;
 use concave_javascript::engine::{Bounds, Entry, import};
-use concave_javascript::{HostInputs, SourceMaps};
 
 use crate::host::Host;
 use crate::isolate::{Present, enter, set_stack_trace_limit};
@@ -57,7 +57,7 @@ impl V8World {
         module: &str,
     ) -> Result<Option<snapshot::Context>, Failure> {
         let inputs = HostInputs::import(program);
-        let namespace = import(self, inputs, program, module, &SourceMaps::default())?;
+        let namespace = import(self, inputs, program, module, &Arc::default())?;
         let late = self.late.as_mut().expect("creators have guards");
         let is_untouched = late.take_away(self.present.as_mut().expect(ALWAYS));
         Ok(is_untouched.then(|| self.keep_context(Some(&namespace))))

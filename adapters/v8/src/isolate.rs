@@ -119,6 +119,7 @@ impl Present {
         });
         isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
         isolate.set_promise_reject_callback(track_rejection);
+        isolate.set_prepare_stack_trace_callback(natives::stack);
         isolate.set_host_import_module_dynamically_callback(modules::import_dynamically);
         Self {
             context: None,

@@ -148,6 +148,30 @@ fn position(
     result.set(v8::Array::new_with_elements(scope, &[file, line, column]).into());
 }
 
+/// Called by V8 for the stack of an error when code first looks at it: the text of the frames in the program's own files.
+pub(crate) fn stack<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _error: v8::Local<'s, v8::Value>,
+    sites: v8::Local<'s, v8::Array>,
+) -> v8::Local<'s, v8::Value> {
+    // Whatever goes wrong here is nobody's business.
+    v8::tc_scope!(let scope, scope);
+    let mut raw = String::new();
+    for index in 0..sites.length() {
+        let Some(site) = sites.get_index(scope, index) else {
+            continue;
+        };
+        raw.push_str("    at ");
+        raw.push_str(&site.to_rust_string_lossy(scope));
+        raw.push('\n');
+    }
+    let mapped = Host::of(scope).call.map_stack(&raw);
+    match text(scope, &mapped) {
+        Some(mapped) => mapped.into(),
+        None => v8::undefined(scope).into(),
+    }
+}
+
 /// The two texts that the functions for system calls take.
 fn texts(
     scope: &mut v8::PinScope,

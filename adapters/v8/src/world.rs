@@ -8,7 +8,7 @@ use concave_javascript::engine::{
     Argument, Bounds, CallHost, Completion, Ending, Entry, Settled, World, import, thread_time,
 };
 use concave_javascript::modules::SCHEME;
-use concave_javascript::{HostInputs, SourceMaps};
+use concave_javascript::{Columns, HostInputs, SourceMaps};
 
 use crate::host::Host;
 use crate::isolate::{Present, enter};
@@ -220,6 +220,7 @@ fn give_memory_back() {
 impl World for V8World {
     type Value = v8::Global<v8::Value>;
     type Pending = v8::Global<v8::PromiseResolver>;
+    const COLUMNS: Columns = Columns::Utf16;
 
     fn host(&mut self) -> &mut CallHost<Self::Pending> {
         let present = self.present();
@@ -246,7 +247,7 @@ impl World for V8World {
         program: &Arc<Program>,
         module: &str,
         bounds: Bounds,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Result<Self::Value, Failure> {
         let snapshot = self.snapshots.of(program);
         self.replace_unless(Some(&snapshot), Some(bounds.memory));

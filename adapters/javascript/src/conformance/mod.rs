@@ -26,8 +26,8 @@ pub type Answer<'a> = &'a mut dyn FnMut(&str, &str) -> SystemResult;
 
 /// An engine that can run a script in a fresh world.
 pub trait EvalEngine {
-    /// Evaluates the prelude and then the script, whose completion value is a promise of a string; runs until the
-    /// promise is settled or nothing is left to do.
+    /// Evaluates the prelude and then the script, the body of a function that returns a promise of a string; runs until
+    /// the promise is settled or nothing is left to do.
     fn eval(&self, inputs: HostInputs, script: &str, answer: Answer<'_>) -> Evaluated;
 }
 
@@ -85,6 +85,22 @@ pub fn inputs(phase: Phase) -> HostInputs {
     }
 }
 
+/// A source map that maps every place of a source to the same place of `file`.
+pub fn identity_map(file: &str, source: &str) -> String {
+    let mut builder = sourcemap::SourceMapBuilder::new(None);
+    for (line, text) in (0..).zip(source.lines()) {
+        for column in 0..=u32::try_from(text.encode_utf16().count()).expect("tests are short") {
+            builder.add(line, column, line, column, Some(file), None, false);
+        }
+    }
+    let mut map = Vec::new();
+    builder
+        .into_sourcemap()
+        .to_writer(&mut map)
+        .expect("a vector takes everything");
+    String::from_utf8(map).expect("maps are JSON")
+}
+
 /// Runs all suites.
 ///
 /// # Panics
@@ -107,7 +123,7 @@ fn compare_inspection(engine: &dyn EvalEngine) -> Vec<String> {
     let cases: Vec<(String, String)> =
         serde_json::from_str(include_str!("../../js/tests/inspect.json"))
             .expect("the recording is an array of pairs");
-    let mut script = "(async () => {\n".to_owned();
+    let mut script = "return (async () => {\n".to_owned();
     for (expression, _) in &cases {
         script.push_str(&format!("console.log(({expression}));\n"));
     }
@@ -126,7 +142,7 @@ fn compare_inspection(engine: &dyn EvalEngine) -> Vec<String> {
 }
 
 fn run_suite(engine: &dyn EvalEngine, phase: Phase, source: &str) -> Vec<String> {
-    let script = format!("{HARNESS}\n(() => {{\n{source}\n}})();\nharness.run();");
+    let script = format!("{HARNESS}\n(() => {{\n{source}\n}})();\nreturn harness.run();");
     let evaluated = engine.eval(inputs(phase), &script, &mut answer);
     let report = match evaluated.result {
         Ok(report) => report,
@@ -154,6 +170,14 @@ fn answer(op: &str, args: &str) -> SystemResult {
     }
 }
 
+/// The answer of a server to `host/fetch`.
+pub fn http_answer(status: u16, headers: Json, body: &str, url: &str) -> String {
+    json!({
+        "status": status, "statusText": "Text", "headers": headers, "body": STANDARD.encode(body), "url": url,
+    })
+    .to_string()
+}
+
 /// A host whose paths are `/echo` (answers with the request as JSON), `/redirect/<status>/<location>`, `/empty`; other
 /// hosts do not exist.
 fn exchange(request: Json) -> SystemResult {
@@ -162,12 +186,7 @@ fn exchange(request: Json) -> SystemResult {
         .iter()
         .find_map(|origin| url.strip_prefix(origin))
         .ok_or_else(|| SystemError::new(format!("cannot connect to {url}")))?;
-    let answer = |status: u16, headers: Json, body: &str| {
-        Ok(json!({
-            "status": status, "statusText": "Text", "headers": headers, "body": STANDARD.encode(body), "url": url,
-        })
-        .to_string())
-    };
+    let answer = |status, headers, body: &str| Ok(http_answer(status, headers, body, url));
     let mut segments = path.splitn(3, '/');
     match (segments.next(), segments.next(), segments.next()) {
         (Some("redirect"), Some(status), Some(location)) => {

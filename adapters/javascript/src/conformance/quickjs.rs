@@ -103,7 +103,7 @@ fn drive<'js>(
     script: &str,
     answer: Answer<'_>,
 ) -> rquickjs::Result<String> {
-    let promise: Promise<'js> = ctx.eval(script)?;
+    let promise: Promise<'js> = ctx.eval(format!("(() => {{ {script}\n}})()"))?;
     loop {
         while ctx.execute_pending_job() {}
         if let Some(result) = promise.result::<String>() {
@@ -184,7 +184,11 @@ fn the_platform_behaves() {
 }
 
 fn eval(phase: Phase, script: &str) -> Evaluated {
-    QuickJs.eval(inputs(phase), script, &mut super::answer)
+    QuickJs.eval(
+        inputs(phase),
+        &format!("return {script}"),
+        &mut super::answer,
+    )
 }
 
 #[test]
@@ -221,7 +225,7 @@ fn unset_variables_can_be_errors() {
     inputs.env_must_exist = true;
     let evaluated = QuickJs.eval(
         inputs,
-        "(async () => process.env.ISSUER)()",
+        "return (async () => process.env.ISSUER)()",
         &mut super::answer,
     );
     assert!(

@@ -12,6 +12,7 @@ use concave_core::engine::{
 use super::host::Ending;
 use super::thread_time;
 use super::world::{Argument, Bounds, Completion, Entry, Settled, World, describe, reject};
+use crate::text::{HALVES, has_halves};
 use crate::{HostInputs, SourceMaps};
 
 /// A call that has begun.
@@ -48,7 +49,7 @@ impl<V: Clone> Call<V> {
         world: &mut W,
         request: FunctionCall,
         surroundings: Surroundings,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Progress<V> {
         let begun = Instant::now();
         let bounds = Bounds {
@@ -71,7 +72,7 @@ impl<V: Clone> Call<V> {
                 .then(|| Box::new(move || begun.elapsed()) as _),
         };
         let host = world.host();
-        host.reset(inputs, request.program.clone());
+        host.reset(inputs, request.program.clone(), maps.clone());
         host.connect(surroundings.sync, bounds.memory, surroundings.cancelled);
         let call = Box::new(Call {
             // Replaced by the first turn.
@@ -97,7 +98,7 @@ impl<V: Clone> Call<V> {
         self: Box<Self>,
         world: &mut W,
         replies: &[Reply],
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Progress<V> {
         self.turn(world, maps, |_, world| {
             for reply in replies {
@@ -116,7 +117,7 @@ impl<V: Clone> Call<V> {
     fn turn<W: World<Value = V>>(
         mut self: Box<Self>,
         world: &mut W,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
         start: impl FnOnce(&mut Self, &mut W) -> Result<(), Ending>,
     ) -> Progress<V> {
         let begun = thread_time();
@@ -140,7 +141,7 @@ impl<V: Clone> Call<V> {
     fn state<W: World<Value = V>>(
         &self,
         world: &mut W,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Option<Result<String, Failure>> {
         let describe = |world: &mut W, thrown: &V| {
             Some(Err(describe(
@@ -162,11 +163,16 @@ impl<V: Clone> Call<V> {
             Settled::Rejected(reason) => describe(world, &reason),
             // What a transaction has asked for is done even if nobody awaits it.
             Settled::Fulfilled(_) if self.is_transaction() && world.host().has_issued() => None,
-            Settled::Fulfilled(value) => Some(world.text(&value).ok_or_else(|| {
-                Failure::new(
+            Settled::Fulfilled(value) => Some(match world.text(&value) {
+                Some(text) if has_halves(&text) => Err(Failure::new(format!(
+                    "Function {}:{} return value invalid: {HALVES}.",
+                    self.request.module, self.request.export
+                ))),
+                Some(text) => Ok(text),
+                None => Err(Failure::new(
                     "Uncaught TypeError: The function returned something that is not JSON text.",
-                )
-            })),
+                )),
+            }),
             Settled::Pending if world.host().pending().next().is_none() => {
                 Some(Err(Failure::new("Returned promise will never resolve")))
             }

@@ -18,7 +18,7 @@ pub(crate) fn evaluate<W: World>(
     world: &mut W,
     program: &Arc<Program>,
     evaluation: &Evaluation,
-    maps: &SourceMaps,
+    maps: &Arc<SourceMaps>,
 ) -> Result<Json, Failure> {
     let mut evaluator = Evaluator {
         world,
@@ -36,7 +36,7 @@ pub(crate) fn evaluate<W: World>(
 struct Evaluator<'a, W> {
     world: &'a mut W,
     program: &'a Arc<Program>,
-    maps: &'a SourceMaps,
+    maps: &'a Arc<SourceMaps>,
 }
 
 impl<W: World> Evaluator<'_, W> {

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use concave_core::Timestamp;
 use concave_core::engine::{Program, SyncHost, SystemCall};
 
-use crate::{HostError, HostInputs, HostState, Phase};
+use crate::text::{HALVES, has_halves};
+use crate::{HostError, HostInputs, HostState, HostValue, Phase, SourceMaps};
 
 /// Why a call ends before its code has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub struct CallHost<P> {
     /// What the prelude knows of the call.
     pub state: HostState,
     program: Option<Arc<Program>>,
+    maps: Arc<SourceMaps>,
     sync: Option<Arc<dyn SyncHost>>,
     /// System calls since the last turn.
     issued: Vec<SystemCall>,
@@ -56,6 +58,7 @@ impl<P> Default for CallHost<P> {
                 elapsed: None,
             }),
             program: None,
+            maps: Arc::default(),
             sync: None,
             issued: Vec::new(),
             pending: BTreeMap::new(),
@@ -78,10 +81,11 @@ impl<P> CallHost<P> {
     }
 
     /// Forgets the last call and begins importing, or a call, with these inputs.
-    pub fn reset(&mut self, inputs: HostInputs, program: Arc<Program>) {
+    pub fn reset(&mut self, inputs: HostInputs, program: Arc<Program>, maps: Arc<SourceMaps>) {
         *self = Self {
             state: HostState::new(inputs),
             program: Some(program),
+            maps,
             ..Self::default()
         };
     }
@@ -113,13 +117,23 @@ impl<P> CallHost<P> {
     ///
     /// # Errors
     /// What JavaScript is to throw.
-    pub fn host_call(
-        &mut self,
-        op: &str,
-        args: &[crate::HostValue],
-    ) -> Result<crate::HostValue, HostError> {
-        let result = self.state.call(op, args);
+    pub fn host_call(&mut self, op: &str, args: &[HostValue]) -> Result<HostValue, HostError> {
+        let result = match (op, args) {
+            // (stack) -> the stack as functions see it
+            ("stack/map", [HostValue::String(stack)]) => {
+                Ok(HostValue::String(self.map_stack(stack)))
+            }
+            _ => self.state.call(op, args),
+        };
         self.noted(result)
+    }
+
+    /// A stack as functions see it.
+    pub fn map_stack(&self, stack: &str) -> String {
+        match &self.program {
+            Some(program) => self.maps.text(program, stack),
+            None => String::new(),
+        }
     }
 
     /// Answers `__syncHost`. A fatal error also ends the call.
@@ -127,7 +141,7 @@ impl<P> CallHost<P> {
     /// # Errors
     /// What JavaScript is to throw.
     pub fn sync_call(&mut self, op: &str, args: &str) -> Result<String, HostError> {
-        let result = self.refuse_import(op).and_then(|()| {
+        let result = self.check(op, args).and_then(|()| {
             let sync = self.sync.as_ref().ok_or_else(|| at_import(op))?;
             sync.call(op, args).map_err(|error| HostError {
                 name: "Error",
@@ -149,7 +163,7 @@ impl<P> CallHost<P> {
         args: String,
         pending: P,
     ) -> Result<Option<()>, HostError> {
-        self.refuse_import(&op)?;
+        self.check(&op, &args)?;
         self.issued_bytes = self
             .issued_bytes
             .saturating_add(2 * op.len() + args.len() + size_of::<SystemCall>() + 64);
@@ -181,13 +195,19 @@ impl<P> CallHost<P> {
         self.ending.get_or_insert(ending);
     }
 
-    /// System calls belong to running functions.
-    fn refuse_import(&self, op: &str) -> Result<(), HostError> {
+    /// System calls belong to running functions, and their arguments are data.
+    fn check(&self, op: &str, args: &str) -> Result<(), HostError> {
         if self.state.phase() == Phase::Import {
-            Err(at_import(op))
-        } else {
-            Ok(())
+            return Err(at_import(op));
         }
+        if has_halves(args) {
+            return Err(HostError {
+                name: "TypeError",
+                message: format!("Invalid arguments of {}: {HALVES}.", short(op)),
+                fatal: false,
+            });
+        }
+        Ok(())
     }
 
     /// Hands out the calls issued since the last time.
@@ -211,6 +231,11 @@ impl<P> CallHost<P> {
     }
 }
 
+/// An operation's name without the version.
+fn short(op: &str) -> &str {
+    op.strip_prefix("1.0/").unwrap_or(op)
+}
+
 fn at_import(op: &str) -> HostError {
     const DATABASE: [&str; 13] = [
         "get",
@@ -227,7 +252,7 @@ fn at_import(op: &str) -> HostError {
         "search",
         "vectorSearch",
     ];
-    let name = op.strip_prefix("1.0/").unwrap_or(op);
+    let name = short(op);
     HostError {
         name: "Error",
         message: if DATABASE.contains(&name) {

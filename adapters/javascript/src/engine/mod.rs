@@ -42,7 +42,7 @@ struct Class<P: Place> {
 struct Shared<P: Place> {
     transactions: Class<P>,
     actions: Class<P>,
-    maps: SourceMaps,
+    maps: Arc<SourceMaps>,
     real_time: bool,
 }
 
@@ -93,7 +93,7 @@ impl<P: Place> Engine<P> {
                     slots: Slots::new(options.action_slots),
                     make: action_place,
                 },
-                maps: SourceMaps::default(),
+                maps: Arc::new(SourceMaps::new(P::World::COLUMNS)),
                 real_time: options.real_time,
             }),
         }

@@ -42,13 +42,18 @@ impl<W: World> Seat<W> {
         &self.world
     }
 
+    /// Whether no call is under way.
+    pub fn is_free(&self) -> bool {
+        self.call.is_none()
+    }
+
     /// Begins a call and runs its first turn. If another call is under way, that ends.
     pub(crate) fn begin(
         &mut self,
         request: FunctionCall,
         sync: Arc<dyn SyncHost>,
         cancelled: Arc<AtomicBool>,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
         real_time: bool,
     ) -> Turn {
         self.call = None;
@@ -63,7 +68,7 @@ impl<W: World> Seat<W> {
     }
 
     /// Runs the next turn of the call under way.
-    pub(crate) fn resume(&mut self, replies: &[Reply], maps: &SourceMaps) -> Turn {
+    pub(crate) fn resume(&mut self, replies: &[Reply], maps: &Arc<SourceMaps>) -> Turn {
         let Some(call) = self.call.take() else {
             return over(Failure::new("The call is over or was abandoned."));
         };
@@ -89,7 +94,7 @@ impl<W: World> Seat<W> {
         &mut self,
         program: &Arc<Program>,
         evaluation: &Evaluation,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Result<Json, Failure> {
         evaluate(&mut self.world, program, evaluation, maps)
     }

@@ -8,7 +8,8 @@ use concave_core::engine::{Failure, Program, SystemError};
 use serde_json::Value as Json;
 
 use super::host::{CallHost, Ending};
-use crate::{HostInputs, SourceMaps};
+use crate::text::{HALVES, has_halves, without_halves};
+use crate::{Columns, HostInputs, SourceMaps};
 
 /// Longest message of a failure, bytes.
 const MESSAGE_MAX: usize = 64 << 10;
@@ -139,6 +140,8 @@ pub trait World: Sized + 'static {
     type Value: Clone;
     /// What settles the promise of a system call.
     type Pending;
+    /// What columns in stacks and positions are counted in.
+    const COLUMNS: Columns;
 
     /// The state on Rust's side.
     fn host(&mut self) -> &mut CallHost<Self::Pending>;
@@ -162,7 +165,7 @@ pub trait World: Sized + 'static {
         program: &Arc<Program>,
         module: &str,
         bounds: Bounds,
-        maps: &SourceMaps,
+        maps: &Arc<SourceMaps>,
     ) -> Result<Self::Value, Failure>;
 
     /// To be called before JavaScript runs on this thread, with the time that it may take.
@@ -225,10 +228,10 @@ pub fn import<W: World>(
     inputs: HostInputs,
     program: &Arc<Program>,
     module: &str,
-    maps: &SourceMaps,
+    maps: &Arc<SourceMaps>,
 ) -> Result<W::Value, Failure> {
     world.clear()?;
-    world.host().reset(inputs, program.clone());
+    world.host().reset(inputs, program.clone(), maps.clone());
     let bounds = world.importing();
     world.begin_turn(bounds.time);
     let loaded = world
@@ -260,16 +263,20 @@ pub(crate) fn call_for_text<W: World>(
     entry: Entry,
     args: &[Argument<'_, W::Value>],
     program: &Program,
-    maps: &SourceMaps,
+    maps: &Arc<SourceMaps>,
 ) -> Result<String, Failure> {
     let bounds = world.importing();
     match world
         .call(entry, args)
         .map_err(|ending| bounds.failure(&ending))?
     {
-        Ok(value) => world
-            .text(&value)
-            .ok_or_else(|| Failure::new("The exported definition is not JSON text.")),
+        Ok(value) => match world.text(&value) {
+            Some(text) if has_halves(&text) => Err(Failure::new(format!(
+                "The exported definition is invalid: {HALVES}."
+            ))),
+            Some(text) => Ok(text),
+            None => Err(Failure::new("The exported definition is not JSON text.")),
+        },
         Err(thrown) => Err(describe(world, &thrown, program, maps, bounds)),
     }
 }
@@ -299,7 +306,7 @@ pub(crate) fn describe<W: World>(
     world: &mut W,
     thrown: &W::Value,
     program: &Program,
-    maps: &SourceMaps,
+    maps: &Arc<SourceMaps>,
     bounds: Bounds,
 ) -> Failure {
     let described = match world.call(Entry::Describe, &[Argument::Value(thrown)]) {
@@ -307,17 +314,28 @@ pub(crate) fn describe<W: World>(
         Ok(Err(_)) => None,
         Err(ending) => return bounds.failure(&ending),
     };
-    let described: Option<Json> = described.and_then(|text| serde_json::from_str(&text).ok());
+    let described: Option<Json> =
+        described.and_then(|text| serde_json::from_str(&without_halves(&text)).ok());
     let Some(described) = described else {
         // Only a lack of stack or memory keeps the description from succeeding.
         return Failure::new("Uncaught RangeError: Maximum call stack size exceeded");
     };
     let text = |field: &str| described[field].as_str();
-    let message = text("message").unwrap_or("Uncaught Error");
+    let mut message = text("message").unwrap_or("Uncaught Error").to_owned();
+    // Only errors of the engine's own have a class and a message that says nothing else.
+    if let (Some(class), Some(own)) = (text("class"), text("own"))
+        && let Some(better) = maps.message(program, own, text("stack").unwrap_or(""))
+    {
+        message = format!("Uncaught {class}: {better}");
+    }
     let mut failure = Failure::new(&message[..message.floor_char_boundary(MESSAGE_MAX)]);
-    failure.frames = maps.frames(program, text("stack").unwrap_or(""));
+    let constructors: Vec<&str> = described["constructors"]
+        .as_array()
+        .map(|names| names.iter().filter_map(Json::as_str).collect())
+        .unwrap_or_default();
+    failure.frames = maps.frames(program, text("stack").unwrap_or(""), &constructors);
     if let Some(data) = text("data") {
-        let decoded = serde_json::from_str(data)
+        let decoded = serde_json::from_str(&without_halves(data))
             .map_err(|error| error.to_string())
             .and_then(|data: Json| {
                 concave_core::Value::from_json(data.clone())

@@ -10,7 +10,7 @@ use concave_core::engine::{
     Environment, FunctionCall, FunctionEngine, FunctionKind, Limits, Module, Outcome, Program,
     Reply, SyncHost, SystemError, SystemResult, Turn,
 };
-use concave_javascript::conformance::bundled_app;
+use concave_javascript::conformance::{bundled_app, identity_map};
 use futures_executor::block_on;
 
 use crate::make;
@@ -66,6 +66,20 @@ pub fn program<S: AsRef<str>>(modules: &[(S, S)]) -> Arc<Program> {
         import_seed: [1; 32],
         import_time: Timestamp(1_600_000_000_000_000_000),
     })
+}
+
+/// A program of one module `a.js`, whose places are those of `../convex/a.ts`, that imports `query` from a module whose
+/// frames are dropped. `query` takes a handler, which is run as whatever it is called as.
+pub fn mapped(source: &str) -> Arc<Program> {
+    let mut program = (*program(&[("_deps/x.js", QUERY)])).clone();
+    let module = Module {
+        path: "a.js".to_owned(),
+        source: source.into(),
+        source_map: Some(identity_map("../convex/a.ts", source).into()),
+        environment: Environment::Isolate,
+    };
+    program.modules.insert("a.js".to_owned(), module);
+    Arc::new(program)
 }
 
 /// Maps everything to the beginning of `../convex/a.ts`.
@@ -167,14 +181,15 @@ pub fn query(body: &str) -> Arc<Program> {
     program(&[("a.js", &functions(&[("f", body)]))])
 }
 
+const QUERY: &str = "export const query = (handler) => Object.assign(() => {}, { isQuery: true, isMutation: true, \
+    isAction: true,\n\
+    invokeQuery: async (args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null),\n\
+    invokeMutation: async (args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null),\n\
+    invokeAction: async (id, args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null) });\n";
+
 /// Source of queries by name and body; bodies return plain data.
 pub fn functions(bodies: &[(&str, &str)]) -> String {
-    let mut source = String::from(
-        "const query = (handler) => Object.assign(() => {}, { isQuery: true, isMutation: true, isAction: true,\n\
-         invokeQuery: async (args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null),\n\
-         invokeMutation: async (args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null),\n\
-         invokeAction: async (id, args) => JSON.stringify((await handler(...JSON.parse(args))) ?? null) });\n",
-    );
+    let mut source = QUERY.to_owned();
     for (name, body) in bodies {
         source.push_str(&format!(
             "export const {name} = query(async (args) => {{ {body} }});\n"

@@ -13,24 +13,14 @@ struct Engine;
 
 impl EvalEngine for Engine {
     fn eval(&self, inputs: HostInputs, script: &str, answer: Answer<'_>) -> Evaluated {
-        let script = format!("(0, eval)({})", serde_json::to_string(script).unwrap());
         let (kind, source) = match inputs.phase {
-            Phase::Query => (
-                FunctionKind::Query,
-                functions(&[("f", &format!("return {script}"))]),
-            ),
-            Phase::Mutation => (
-                FunctionKind::Mutation,
-                functions(&[("f", &format!("return {script}"))]),
-            ),
-            Phase::Action => (
-                FunctionKind::Action,
-                functions(&[("f", &format!("return {script}"))]),
-            ),
+            Phase::Query => (FunctionKind::Query, functions(&[("f", script)])),
+            Phase::Mutation => (FunctionKind::Mutation, functions(&[("f", script)])),
+            Phase::Action => (FunctionKind::Action, functions(&[("f", script)])),
             Phase::Import => (
                 FunctionKind::Query,
                 format!(
-                    "const result = {script};\n{}",
+                    "const result = (() => {{ {script} }})();\n{}",
                     functions(&[("f", "return result")])
                 ),
             ),

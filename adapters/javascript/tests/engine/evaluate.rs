@@ -16,7 +16,7 @@ fn functions_routes_and_crons_are_listed() {
     let modules = analysis["modules"].as_object().unwrap();
     assert_eq!(
         modules.keys().collect::<Vec<_>>(),
-        ["crons.js", "http.js", "notes.js"]
+        ["crons.js", "http.js", "notes.js", "walk.js"]
     );
     let functions = modules["notes.js"]["functions"].as_array().unwrap();
     let names: Vec<&str> = functions
@@ -142,7 +142,7 @@ fn failed_imports_name_the_module_and_show_its_output() {
         failure.message,
         "Failed to analyze a.js: Uncaught Error: at import\n\n[LOG] 'before'\n"
     );
-    assert_eq!(failure.frames[0].0, "../convex/a.ts:1:1");
+    assert_eq!(failure.frames[0].0, "<anonymous> (../convex/a.ts:1:1)");
     let failure = evaluate(&[("a.js", "while (1);")], Evaluation::Functions).unwrap_err();
     assert_eq!(
         failure.message,

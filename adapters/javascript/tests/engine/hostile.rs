@@ -71,11 +71,10 @@ fn endless_code_is_stopped() {
         "/^(a+)+$/.test('a'.repeat(50) + 'b')",
         "[3, 2, 1].sort(() => { while (1); })",
         "throw { get constructor() { while (1); } }",
-        "throw Object.defineProperty(new Error('x'), 'stack', { get() { while (1); } })",
+        "throw Object.defineProperty(Object.create(Error.prototype), 'stack', { get() { while (1); } })",
         "new Proxy({}, { get() { while (1); } }).x",
         "Reflect.ownKeys(new Proxy({}, { ownKeys() { while (1); } }))",
         "class A { static { while (1); } }",
-        "eval('while (1);')",
         "await { then() { while (1); } }",
         "for (;;) { try { JSON.parse('[1]', () => { while (1); }) } catch {} }",
         // Loops that an optimising compiler may think to be short.
@@ -155,7 +154,6 @@ fn deep_recursion_is_an_ordinary_error() {
         // Some engines need no stack for these.
         "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; try { JSON.stringify(a) } catch {} return true",
         "try { JSON.parse('['.repeat(1e6)) } catch {} return true",
-        "try { eval('('.repeat(1e5)) } catch {} return true",
         "try { new RegExp('('.repeat(1e5)) } catch {} return true",
     ] {
         assert_eq!(survive_for(Duration::from_secs(5), body), "true", "{body}");

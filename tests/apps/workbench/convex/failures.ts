@@ -1,4 +1,5 @@
-import { v } from "convex/values";
+import { ConvexError, v } from "convex/values";
+import { api } from "./_generated/api";
 import { mutation, query } from "./_generated/server";
 
 export const throwError = query({
@@ -70,5 +71,39 @@ export const storeWrongly = mutation({
   args: { room: v.string() },
   handler: async (ctx, { room }) => {
     await ctx.db.insert("messages", { room, text: 7 } as any);
+  },
+});
+
+/** Half of a surrogate pair, which is no character. */
+const half = "👍".slice(0, 1);
+
+/** Lets half a character out in one of the ways there are. */
+export const halves = query({
+  args: { how: v.string() },
+  handler: async (ctx, { how }): Promise<any> => {
+    switch (how) {
+      case "message":
+        throw new Error(`oh ${half}`);
+      case "data":
+        throw new ConvexError({ oh: half });
+      case "log":
+        console.log(half, { [half]: half });
+        return "logged";
+      case "frame":
+        return { [half]: () => Promise.reject(new Error("in a frame")) }[half]!();
+      case "field":
+        return { [half]: 1 };
+      case "argument":
+        return await ctx.runQuery(api.failures.halves, { how: half });
+      default:
+        return half;
+    }
+  },
+});
+
+export const storeHalf = mutation({
+  args: { room: v.string() },
+  handler: async (ctx, { room }) => {
+    await ctx.db.insert("messages", { room, text: half });
   },
 });
