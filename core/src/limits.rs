@@ -173,6 +173,41 @@ limits! {
     result_cache: bytes = 100 << 20;
     /// How long the result of a query that looked at the clock is given to others who ask.
     timed_results: time = Duration::from_secs(17);
+    /// Connections at once, or fewer if the system gives fewer descriptors. More are closed as soon as they are opened.
+    connections: count = 10_000;
+    /// Connections at once from one address, other than those of this machine and of private networks, where proxies are.
+    connections_per_address: count = 1_000;
+    /// Until the head of an HTTP request must be there: for the next one, too, on a connection that is kept.
+    header_time: time = Duration::from_secs(30);
+    /// Until the first message must have come on a WebSocket.
+    connect_time: time = Duration::from_secs(30);
+    /// Until the body of a request or a WebSocket message must be there, from its beginning. Later is answered with
+    /// `RequestTimeout`, or the connection is closed.
+    body_time: time = Duration::from_secs(60);
+    /// Until the body of a push must be there.
+    push_time: time = Duration::from_secs(300);
+    /// Until a client must take some of the answer that it has asked for over HTTP.
+    write_time: time = Duration::from_secs(60);
+    /// The body of an ordinary request. Larger ones are refused with `RequestTooLarge`.
+    body_bytes: bytes = (16 << 20) + 2000;
+    /// The body of a push, before and after decompression.
+    push_bytes: bytes = 200 << 20;
+    /// The body of a request to `/echo`.
+    echo_bytes: bytes = 128 << 20;
+    /// A message of a client on a WebSocket. On a larger one the connection is closed.
+    message_bytes: bytes = 64 << 20;
+    /// All bodies and messages of all clients that are arriving, each without its first 16 KiB. Those for which there is
+    /// no room wait.
+    arriving_bytes: bytes = 128 << 20;
+    /// Memory, estimated, that the JSON of one request takes once it is parsed. Larger is refused with `JsonTooLarge`.
+    json_bytes: bytes = 96 << 20;
+    /// The same for all requests at once, until the functions have taken over what they are called with. Those for which
+    /// there is no room wait.
+    parsed_bytes: bytes = 192 << 20;
+    /// How long requests wait for room before they are told to come back: `TooManyConcurrentRequests`.
+    intake_time: time = Duration::from_secs(5);
+    /// How long a server may take to stop. What runs gets half of it to end.
+    shutdown_time: time = Duration::from_millis(2500);
     /// Queries in one `/api/query_batch` request. Larger batches are refused.
     batch_queries: count = 1000;
     /// Documents of each table that are looked at to tell what its documents look like (`/api/shapes2`), the newest ones.

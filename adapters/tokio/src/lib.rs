@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use http::TokioHttpClient;
 
@@ -64,6 +64,15 @@ impl Runtime for TokioRuntime {
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.tokio.spawn(task);
+    }
+
+    fn heavy(&self, work: &mut dyn FnMut()) {
+        // Hands the other tasks of this thread to another one. A runtime with a single thread has none.
+        let current = Handle::try_current().map(|tokio| tokio.runtime_flavor());
+        match current {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+            _ => work(),
+        }
     }
 
     fn entropy(&self) -> [u8; 32] {

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
+use super::intake::Intake;
 use super::system;
 use super::{
     CallContext, Database, Deployer, FunctionLog, FunctionSettings, Functions, RetentionLoop,
@@ -117,6 +118,7 @@ pub struct Backend {
     /// Deletes old versions for as long as this is here.
     _retention: Option<RetentionLoop>,
     deployer: Deployer,
+    intake: Arc<Intake>,
     log: Arc<FunctionLog>,
     admin_keys: AdminKeys,
     config: BackendConfig,
@@ -167,6 +169,10 @@ impl Backend {
             _retention: config
                 .retention
                 .map(|window| RetentionLoop::start(functions.database(), window)),
+            intake: Arc::new(Intake::new(
+                functions.database().runtime().clone(),
+                config.limits,
+            )),
             functions,
             deployer,
             log,
@@ -178,6 +184,11 @@ impl Backend {
     /// The settings.
     pub fn config(&self) -> &BackendConfig {
         &self.config
+    }
+
+    /// Room for what clients send.
+    pub fn intake(&self) -> &Arc<Intake> {
+        &self.intake
     }
 
     /// The database.
@@ -441,6 +452,12 @@ impl Backend {
     /// lines as objects.
     pub async fn stream_function_logs(&self, cursor: f64, structured: bool) -> Result<Json> {
         Ok(self.log.read(cursor, structured).await)
+    }
+
+    /// Lets go of all that wait for news: live connections are told to go elsewhere, and no scheduled function starts.
+    /// What runs goes on.
+    pub fn say_goodbye(&self) {
+        self.database().say_goodbye();
     }
 
     /// Refuses new writes and waits for those under way.

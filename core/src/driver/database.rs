@@ -379,7 +379,14 @@ impl Database {
         drop(dropped);
     }
 
-    /// Completes once [`Self::shut_down`] has been called, or another server has taken the database over.
+    /// Ends what goes on for as long as the database runs, and leaves what has an end of its own.
+    pub fn say_goodbye(&self) {
+        let running = self.inner.lock().running.take();
+        drop(running);
+    }
+
+    /// Completes once [`Self::say_goodbye`] or [`Self::shut_down`] has been called, or another server has taken the
+    /// database over.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + Unpin + use<> {
         self.inner.stopping.clone().map(|_| ())
     }

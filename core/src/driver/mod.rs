@@ -16,6 +16,7 @@ mod environment;
 mod function_log;
 mod functions;
 mod in_memory;
+pub mod intake;
 mod retention;
 mod scheduler;
 mod schema_change;

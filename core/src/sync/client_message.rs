@@ -7,13 +7,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Expected, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::{QueryId, RequestNumber};
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
+
+/// Most changes of a query set in one message: more than twice as many as there may be queries.
+const MODIFICATIONS_MAX: usize = 50_000;
+/// Longest message with credentials, bytes.
+const CREDENTIALS_BYTES_MAX: usize = 1 << 20;
 
 /// One message from a client.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,6 +150,11 @@ impl ClientMessage {
             "ModifyQuerySet" => Self::ModifyQuerySet(body::<RawModifyQuerySet>(text)?.checked()?),
             "Mutation" => Self::Mutation(body::<RawCall>(text)?.checked()?),
             "Action" => Self::Action(body::<RawCall>(text)?.checked()?),
+            "Authenticate" if text.len() > CREDENTIALS_BYTES_MAX => {
+                return Err(invalid(format_args!(
+                    "credentials of more than {CREDENTIALS_BYTES_MAX} bytes"
+                )));
+            }
             "Authenticate" => Self::Authenticate(body::<RawAuthenticate>(text)?.checked()?),
             "Event" => Self::Event,
             other => return Err(invalid(format_args!("unknown message type `{other}`"))),
@@ -186,6 +196,7 @@ impl Connect {
 struct RawModifyQuerySet {
     base_version: u32,
     new_version: u32,
+    #[serde(deserialize_with = "modifications")]
     modifications: Vec<RawModification>,
 }
 
@@ -201,6 +212,33 @@ impl RawModifyQuerySet {
                 .collect::<Result<_>>()?,
         })
     }
+}
+
+/// At most [`MODIFICATIONS_MAX`], noticed before all of them are in memory.
+fn modifications<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<RawModification>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<RawModification>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MODIFICATIONS_MAX} modifications")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut modifications = Vec::new();
+            while let Some(modification) = list.next_element()? {
+                if modifications.len() == MODIFICATIONS_MAX {
+                    return Err(A::Error::custom(format_args!(
+                        "not {}",
+                        &self as &dyn Expected
+                    )));
+                }
+                modifications.push(modification);
+            }
+            Ok(modifications)
+        }
+    }
+    from.deserialize_seq(Few)
 }
 
 /// Flat, because serde cannot keep raw JSON inside a tagged enum.
@@ -450,6 +488,26 @@ mod tests {
             let error = ClientMessage::parse(text).expect_err(&text[..text.len().min(100)]);
             assert_eq!(error.code, "WSMessageInvalidJson");
         }
+    }
+
+    #[test]
+    fn messages_are_bounded_beside_their_arguments() {
+        let modify = |count: usize| {
+            let removals = vec![r#"{"type":"Remove","queryId":1}"#; count].join(",");
+            let text = format!(
+                r#"{{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{removals}]}}"#
+            );
+            ClientMessage::parse(&text)
+        };
+        assert!(modify(MODIFICATIONS_MAX).is_ok());
+        let error = modify(MODIFICATIONS_MAX + 1).unwrap_err();
+        assert!(error.message.contains("at most 50000"), "{error}");
+        let authenticate = |bytes: usize| {
+            let text = r#"{"type":"Authenticate","baseVersion":0,"tokenType":"None"}"#;
+            ClientMessage::parse(&format!("{text}{}", " ".repeat(bytes - text.len())))
+        };
+        assert!(authenticate(CREDENTIALS_BYTES_MAX).is_ok());
+        assert!(authenticate(CREDENTIALS_BYTES_MAX + 1).is_err());
     }
 
     proptest! {

@@ -33,6 +33,8 @@ pub enum Input {
     },
     /// The client sent something else, or the socket took a part of a message.
     Activity,
+    /// The client sent what the socket could not take: the session ends with this error.
+    Refused(Error),
     /// The time that [`next_timeout`](super::Session::next_timeout) named has come.
     Timeout,
     /// The socket has taken the oldest [`Effect::Send`] that was not reported yet.

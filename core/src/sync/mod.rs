@@ -46,9 +46,6 @@ pub type QueryId = u32;
 /// A client's number for one of its mutations or actions.
 pub type RequestNumber = u32;
 
-/// Largest message that a shell accepts from a client, bytes.
-pub const INBOUND_MESSAGE_BYTES_MAX: usize = 64 << 20;
-
 /// Largest frame that the Rust and Python clients accept, bytes: shells split larger messages into continuation
 /// frames.
 pub const OUTBOUND_FRAME_BYTES_MAX: usize = 16 << 20;

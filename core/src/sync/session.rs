@@ -174,6 +174,7 @@ impl Session {
                 self.inbox.push_back(text);
             }
             Input::Activity => self.liveness.heard(now.monotonic),
+            Input::Refused(error) => return Err(error),
             Input::Timeout => {}
             Input::Sent => {
                 self.outbox.sent();

@@ -4,9 +4,11 @@
 
 mod admin_key;
 mod cli;
+mod defect;
 mod dev;
 mod engine;
 mod instance;
+mod listener;
 mod output;
 mod problem;
 mod serve;
@@ -23,7 +25,7 @@ use crate::cli::{Cli, Command};
 use crate::problem::Problem;
 
 /// How long tasks may take to end after everything else has.
-const LAST_TASKS_TIME: Duration = Duration::from_secs(5);
+const LAST_TASKS_TIME: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     #[cfg(feature = "v8")]
@@ -70,6 +72,7 @@ fn run(command: Command) -> Result<(), Problem> {
 
 /// Runs a server to its end.
 fn on_threads(server: impl Future<Output = Result<(), Problem>>) -> Result<(), Problem> {
+    defect::end_on_panic();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Problem::new(format!("threads do not start: {error}")))?;
     let result = runtime.block_on(server);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use concave_core::driver::Backend;
 use concave_core::limits::Limits;
 use concave_core::origin::{authority_of, host_of};
@@ -21,12 +20,8 @@ use tokio::time::{sleep, timeout};
 use crate::cli::AccessOptions;
 use crate::engine::EngineKind;
 use crate::instance::Instance;
+use crate::listener::{self, Gate};
 use crate::problem::Problem;
-
-/// How long requests under way may take to end once the server stops.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// How long live connections may take to say goodbye.
-const GOODBYE_TIME: Duration = Duration::from_secs(3);
 
 /// The two addresses of a deployment, taken.
 pub struct Listeners {
@@ -134,8 +129,8 @@ impl Server {
         }
     }
 
-    /// Serves until `stop` completes; then accepts nothing new, lets requests end, closes live connections, and gives
-    /// the database up.
+    /// Serves until `stop` completes. Then, within [`Limits::shutdown_time`]: accepts nothing new, tells live connections
+    /// to go elsewhere, lets what runs end, and gives the database up.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Problem> {
         let Self {
             backend,
@@ -143,42 +138,33 @@ impl Server {
             api,
             site,
         } = self;
+        let limits = backend.config().limits;
+        let gate = Gate::new(limits);
         let (stopping, _) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (listener, router) in [(listeners.api, api), (listeners.site, site)] {
-            // Answers are small: they must not wait to be sent together.
-            let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-            let mut stopped = stopping.subscribe();
-            let serve = axum::serve(listener, router).with_graceful_shutdown(async move {
-                // An error means that the sender is gone: then too, it is over.
-                drop(stopped.wait_for(|stopped| *stopped).await);
-            });
-            serving.spawn(async move { serve.await });
+            let stopped = stopping.subscribe();
+            serving.spawn(listener::serve(listener, router, gate.clone(), stopped));
         }
-        let result = tokio::select! {
-            () = stop => Ok(()),
-            Some(ended) = serving.join_next() => {
-                let cause = match ended {
-                    Ok(Ok(())) => "it ended".to_owned(),
-                    Ok(Err(error)) => error.to_string(),
-                    Err(error) => error.to_string(),
-                };
-                Err(Problem::new(format!("a listener failed: {cause}")))
-            }
-        };
+        #[cfg(debug_assertions)]
+        crate::defect::panic_when_asked();
+        stop.await;
         stopping.send_replace(true);
-        let drained = async { while serving.join_next().await.is_some() {} };
-        // Whoever is not done by then gets an error, as long polls do in any case.
-        drop(timeout(DRAIN_TIME, drained).await);
+        while serving.join_next().await.is_some() {}
+        backend.say_goodbye();
+        let part = limits.shutdown_time / 2;
+        drop(timeout(part, parted(&backend)).await);
+        // Whoever is not done by then gets an error.
         backend.shut_down().await;
-        let parted = async {
-            // Whatever still serves a client holds the backend.
-            while Arc::strong_count(&backend) > 1 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        drop(timeout(GOODBYE_TIME, parted).await);
-        result
+        drop(timeout(part / 2, parted(&backend)).await);
+        Ok(())
+    }
+}
+
+/// Waits until nothing serves a client any more: whatever does holds the backend.
+async fn parted(backend: &Arc<Backend>) {
+    while Arc::strong_count(backend) > 1 {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -16,10 +16,10 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::access::{Admin, Writer};
 use crate::body::{JsonBody, ok_json};
 use crate::error::{ApiError, ApiResult};
 use crate::functions::bad_query;
-use crate::requester::Requester;
 
 type Shared = State<Arc<Backend>>;
 
@@ -65,8 +65,7 @@ struct KeyRights {
     is_read_only: bool,
 }
 
-async fn check_admin_key(State(backend): Shared, requester: Requester) -> ApiResult {
-    let caller = requester.admin(&backend, None).await?;
+async fn check_admin_key(Admin { caller, .. }: Admin) -> ApiResult {
     let is_read_only = matches!(
         caller.identity,
         Identity::Admin {
@@ -92,8 +91,7 @@ struct CanonicalUrls<'a> {
     convex_site_url: &'a str,
 }
 
-async fn canonical_urls(State(backend): Shared, requester: Requester) -> ApiResult {
-    requester.admin(&backend, None).await?;
+async fn canonical_urls(State(backend): Shared, _: Admin) -> ApiResult {
     let config = backend.config();
     Ok(ok_json(&CanonicalUrls {
         convex_cloud_url: &config.cloud_url,
@@ -103,17 +101,14 @@ async fn canonical_urls(State(backend): Shared, requester: Requester) -> ApiResu
 
 async fn update_environment(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(changes): JsonBody<Json>,
+    _: Writer,
+    JsonBody(changes, _held): JsonBody<Json>,
 ) -> ApiResult {
-    let caller = requester.admin(&backend, None).await?;
-    caller.identity.check_may_write()?;
     backend.update_environment_variables(changes).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-async fn list_environment(State(backend): Shared, requester: Requester) -> ApiResult {
-    requester.admin(&backend, None).await?;
+async fn list_environment(State(backend): Shared, _: Admin) -> ApiResult {
     Ok(ok_json(&backend.list_environment_variables()?))
 }
 
@@ -131,10 +126,9 @@ struct LogPosition {
 /// Answers once there are entries, or after a minute without.
 async fn stream_logs(
     State(backend): Shared,
-    requester: Requester,
+    Admin { requester, .. }: Admin,
     position: Result<Query<LogPosition>, QueryRejection>,
 ) -> ApiResult {
-    requester.admin(&backend, None).await?;
     let Query(position) = position.map_err(bad_query)?;
     let structured = requester.wants_structured_logs();
     let mut entries = futures_util::select! {

@@ -13,10 +13,10 @@ use concave_core::value::FunctionPath;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::access::{Admin, Writer};
 use crate::body::{JsonBody, ok_json};
 use crate::error::ApiResult;
 use crate::functions::check_component;
-use crate::requester::Requester;
 
 type Shared = State<Arc<Backend>>;
 
@@ -50,23 +50,15 @@ impl Component {
     }
 }
 
-/// The caller must hold a key that allows to change data.
-async fn check_writer(backend: &Backend, requester: &Requester) -> ApiResult<()> {
-    let caller = requester.admin(backend, None).await?;
-    Ok(caller.identity.check_may_write()?)
-}
-
 fn done() -> Response {
     StatusCode::OK.into_response()
 }
 
-async fn shapes(State(backend): Shared, requester: Requester) -> ApiResult {
-    requester.admin(&backend, None).await?;
+async fn shapes(State(backend): Shared, _: Admin) -> ApiResult {
     Ok(ok_json(&backend.shapes().await?))
 }
 
-async fn indexes(State(backend): Shared, requester: Requester) -> ApiResult {
-    requester.admin(&backend, None).await?;
+async fn indexes(State(backend): Shared, _: Admin) -> ApiResult {
     Ok(ok_json(&backend.indexes()))
 }
 
@@ -80,21 +72,15 @@ struct Tables {
 
 async fn delete_tables(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(tables): JsonBody<Tables>,
+    _: Writer,
+    JsonBody(tables, _held): JsonBody<Tables>,
 ) -> ApiResult {
-    check_writer(&backend, &requester).await?;
     tables.component.check()?;
     backend.delete_tables(&tables.table_names).await?;
     Ok(done())
 }
 
-async fn delete_component(
-    State(backend): Shared,
-    requester: Requester,
-    JsonBody(component): JsonBody<Component>,
-) -> ApiResult {
-    check_writer(&backend, &requester).await?;
+async fn delete_component(_: Writer, JsonBody(component, _held): JsonBody<Component>) -> ApiResult {
     component.check()?;
     let message = "The app itself cannot be deleted.";
     Err(Error::bad_request("InvalidComponentId", message).into())
@@ -109,10 +95,9 @@ struct Job {
 
 async fn cancel_job(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(job): JsonBody<Job>,
+    _: Writer,
+    JsonBody(job, _held): JsonBody<Job>,
 ) -> ApiResult {
-    check_writer(&backend, &requester).await?;
     job.component.check()?;
     backend.cancel_job(&job.id).await?;
     Ok(done())
@@ -131,10 +116,9 @@ struct Jobs {
 
 async fn cancel_all_jobs(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(jobs): JsonBody<Jobs>,
+    _: Writer,
+    JsonBody(jobs, _held): JsonBody<Jobs>,
 ) -> ApiResult {
-    check_writer(&backend, &requester).await?;
     jobs.component.check()?;
     let function = jobs.udf_path.as_deref().map(FunctionPath::parse);
     let selection = JobSelection {
@@ -148,16 +132,14 @@ async fn cancel_all_jobs(
 
 async fn delete_scheduled_functions(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(component): JsonBody<Component>,
+    _: Writer,
+    JsonBody(component, _held): JsonBody<Component>,
 ) -> ApiResult {
-    check_writer(&backend, &requester).await?;
     component.check()?;
     backend.delete_jobs().await?;
     Ok(done())
 }
 
-async fn deployment_info(State(backend): Shared, requester: Requester) -> ApiResult {
-    requester.admin(&backend, None).await?;
+async fn deployment_info(_: Admin) -> ApiResult {
     Ok(ok_json(&json!({ "kind": "selfHosted" })))
 }

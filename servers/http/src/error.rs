@@ -1,5 +1,6 @@
 //! Errors as responses: `{"code","message"}` with a status.
 
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use concave_core::sync::client_version::{DEPRECATION_MESSAGE_HEADER, DEPRECATION_STATE_HEADER};
@@ -27,8 +28,11 @@ impl ApiError {
 
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        let status = StatusCode::from_u16(error.class.http_status())
-            .expect("classes of errors have HTTP statuses");
+        let status = match &*error.code {
+            "RequestTooLarge" | "JsonTooLarge" => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::from_u16(error.class.http_status())
+                .expect("classes of errors have HTTP statuses"),
+        };
         Self { status, error }
     }
 }
@@ -50,6 +54,10 @@ impl IntoResponse for ApiError {
         }
         let code = &*error.code;
         let mut response = json_response(status, &ErrorBody { code, message });
+        if error.kind() == ErrorKind::Transient {
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if code == "ClientVersionUnsupported" {
             let headers = response.headers_mut();
             headers.insert(

@@ -21,13 +21,48 @@ const BANNER: &str = "This is a Concave deployment. Point a Convex client at thi
 /// A folder of files, if there is one.
 #[derive(Clone)]
 pub struct StaticFiles {
-    folder: Option<ServeDir>,
+    folder: Option<Folder>,
+}
+
+#[derive(Clone)]
+struct Folder {
+    files: ServeDir,
+    /// Where it is, links followed.
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            files: ServeDir::new(&path),
+            // If it is not there now, it is empty.
+            path: path.canonicalize().unwrap_or(path),
+        }
+    }
+
+    /// Whether what is served at `path` is in the folder, and public, wherever links lead. What is not there is not.
+    async fn holds(&self, path: &str) -> bool {
+        let path = percent_decode_str(path).decode_utf8_lossy();
+        let mut target = self.path.join(path.trim_start_matches('/'));
+        if tokio::fs::metadata(&target)
+            .await
+            .is_ok_and(|found| found.is_dir())
+        {
+            target.push("index.html");
+        }
+        let Ok(target) = tokio::fs::canonicalize(target).await else {
+            return false;
+        };
+        target
+            .strip_prefix(&self.path)
+            .is_ok_and(|inside| !is_hidden(&inside.to_string_lossy()))
+    }
 }
 
 impl StaticFiles {
     pub fn new(folder: Option<PathBuf>) -> Self {
         Self {
-            folder: folder.map(ServeDir::new),
+            folder: folder.map(Folder::new),
         }
     }
 
@@ -62,10 +97,11 @@ impl StaticFiles {
     /// The response for a file; `None` if there is none.
     async fn file(self, request: Request) -> Option<Response> {
         let folder = self.folder?;
-        if is_hidden(request.uri().path()) {
+        let path = request.uri().path();
+        if is_hidden(path) || !folder.holds(path).await {
             return None;
         }
-        let Ok(response) = folder.oneshot(request).await;
+        let Ok(response) = folder.files.oneshot(request).await;
         if response.status() == StatusCode::NOT_FOUND {
             return None;
         }

@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::{get, post};
+use concave_core::driver::intake::{Parsed, Share};
 use concave_core::driver::{Backend, FunctionFailure, FunctionResult, TestQuery, log_line_json};
 use concave_core::sync::ClientVersion;
 use concave_core::value::JsonFormat;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::access::{Admin, Anyone};
 use crate::body::{JsonBody, ok_json};
 use crate::error::{ApiError, ApiResult};
 use crate::requester::Requester;
@@ -73,12 +75,11 @@ pub fn check_component(component: Option<&str>) -> Result<(), Error> {
 
 async fn query(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(call): JsonBody<Call>,
+    Anyone { requester, caller }: Anyone,
+    JsonBody(call, _held): JsonBody<Call>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
     call.check_component()?;
-    let caller = requester.caller(&backend).await?;
     let result = backend.query(&caller, &call.path, call.args, None).await?;
     Ok(answer.respond(&result))
 }
@@ -92,20 +93,25 @@ struct CallByGet {
 
 async fn query_by_get(
     State(backend): Shared,
-    requester: Requester,
+    Anyone { requester, caller }: Anyone,
     call: Result<Query<CallByGet>, QueryRejection>,
 ) -> ApiResult {
     let Query(call) = call.map_err(bad_query)?;
     let answer = Answer::new(&requester, call.format.as_deref())?;
-    let args = match &call.args {
-        None => no_args(),
-        Some(args) => serde_json::from_str(args).map_err(|error| {
-            Error::bad_request("BadQueryArgs", format!("`args` is not JSON: {error}"))
-        })?,
+    let (args, _held) = match &call.args {
+        None => (no_args(), None),
+        Some(args) => args_of_query(&backend, args).await?,
     };
-    let caller = requester.caller(&backend).await?;
     let result = backend.query(&caller, &call.path, args, None).await?;
     Ok(answer.respond(&result))
+}
+
+async fn args_of_query(backend: &Backend, args: &str) -> Result<(Json, Option<Share>), Error> {
+    let Parsed { value, share } = backend
+        .intake()
+        .parse("BadQueryArgs", args.as_bytes())
+        .await?;
+    Ok((value, share))
 }
 
 /// The error for a query string that cannot be read.
@@ -115,24 +121,24 @@ pub fn bad_query(rejection: QueryRejection) -> ApiError {
 
 async fn mutation(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(call): JsonBody<Call>,
+    Anyone { requester, caller }: Anyone,
+    JsonBody(call, _held): JsonBody<Call>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
     call.check_component()?;
-    let caller = requester.caller(&backend).await?;
     let result = backend.mutation(&caller, &call.path, call.args).await?;
     Ok(answer.respond(&result))
 }
 
 async fn action(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(call): JsonBody<Call>,
+    Anyone { requester, caller }: Anyone,
+    JsonBody(call, held): JsonBody<Call>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
     call.check_component()?;
-    let caller = requester.caller(&backend).await?;
+    // Actions take long, and keep their arguments in a form of their own.
+    drop(held);
     let result = backend.action(&caller, &call.path, call.args).await?;
     Ok(answer.respond(&result))
 }
@@ -142,7 +148,7 @@ struct LatestTimestamp {
     ts: Timestamp,
 }
 
-async fn query_ts(State(backend): Shared, _: Requester) -> Response {
+async fn query_ts(State(backend): Shared, _: Anyone) -> Response {
     let ts = backend.database().snapshot().ts;
     ok_json(&LatestTimestamp { ts })
 }
@@ -156,12 +162,11 @@ struct CallAt {
 
 async fn query_at_ts(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(CallAt { ts, call }): JsonBody<CallAt>,
+    Anyone { requester, caller }: Anyone,
+    JsonBody(CallAt { ts, call }, _held): JsonBody<CallAt>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
     call.check_component()?;
-    let caller = requester.caller(&backend).await?;
     let result = backend
         .query(&caller, &call.path, call.args, Some(ts))
         .await?;
@@ -180,8 +185,8 @@ struct BatchResults<'a> {
 
 async fn query_batch(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(Batch { queries }): JsonBody<Batch>,
+    Anyone { requester, caller }: Anyone,
+    JsonBody(Batch { queries }, _held): JsonBody<Batch>,
 ) -> ApiResult {
     let most = backend.config().limits.batch_queries;
     if queries.len() > most {
@@ -193,7 +198,6 @@ async fn query_batch(
         answers.push(Answer::new(&requester, call.format.as_deref())?);
         call.check_component()?;
     }
-    let caller = requester.caller(&backend).await?;
     let calls = queries.into_iter().map(|call| (call.path, call.args));
     let results = backend.query_batch(&caller, calls.collect()).await?;
     let results = answers
@@ -207,11 +211,10 @@ async fn query_batch(
 /// A function of any kind, for admins.
 async fn function(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(call): JsonBody<Call>,
+    Admin { requester, caller }: Admin,
+    JsonBody(call, _held): JsonBody<Call>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
-    let caller = requester.admin(&backend, None).await?;
     call.check_component()?;
     let result = backend.function(&caller, &call.path, call.args).await?;
     Ok(answer.respond(&result))
@@ -227,14 +230,13 @@ struct RunCall {
 /// A function of any kind, named by the URL.
 async fn run(
     State(backend): Shared,
-    requester: Requester,
+    Anyone { requester, caller }: Anyone,
     uri: Uri,
-    JsonBody(call): JsonBody<RunCall>,
+    JsonBody(call, _held): JsonBody<RunCall>,
 ) -> ApiResult {
     let format = call.format.as_deref().unwrap_or("json");
     let answer = Answer::new(&requester, Some(format))?;
     let path = run_path(uri.path())?;
-    let caller = requester.caller(&backend).await?;
     let result = backend.function(&caller, &path, call.args).await?;
     Ok(answer.respond(&result))
 }
@@ -260,7 +262,6 @@ fn run_path(path: &str) -> Result<String, Error> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TestCall {
-    admin_key: Option<String>,
     bundle: TestBundle,
     #[serde(default = "no_args")]
     args: Json,
@@ -276,11 +277,10 @@ struct TestBundle {
 
 async fn run_test_function(
     State(backend): Shared,
-    requester: Requester,
-    JsonBody(call): JsonBody<TestCall>,
+    Admin { requester, caller }: Admin,
+    JsonBody(call, _held): JsonBody<TestCall>,
 ) -> ApiResult {
     let answer = Answer::new(&requester, call.format.as_deref())?;
-    let caller = requester.admin(&backend, call.admin_key.as_deref()).await?;
     check_component(call.component_id.as_deref())?;
     let TestBundle { path, source } = call.bundle;
     let args = call.args;

@@ -12,11 +12,13 @@
 //! | `plain` | version, name, echo |
 //! | `files` | static files, and all that is not there |
 //!
-//! `requester` reads credentials, `host` refuses foreign names of this machine, `body` reads and writes JSON, `error` writes errors. There are no decisions here
+//! `requester` reads credentials, `access` verifies them, `host` refuses foreign names of this machine, `body` reads and
+//! writes JSON, `error` writes errors. There are no decisions here
 //! beyond parsing: those belong to the core.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod admin;
 mod body;
 mod data;
@@ -34,10 +36,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::body::HttpBody;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::CONTENT_ENCODING;
 use axum::http::{HeaderName, Method, Uri};
-use axum::middleware::map_request;
+use axum::middleware::{Next, from_fn_with_state, map_request};
+use axum::response::Response;
 use concave_core::driver::Backend;
+use concave_core::driver::intake::LONG_BYTES;
+use concave_core::runtime::Heavy;
 use concave_core::sync::client_version::{DEPRECATION_MESSAGE_HEADER, DEPRECATION_STATE_HEADER};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -47,8 +54,6 @@ pub use crate::host::only_hosts;
 /// What a deployment says is its version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Largest body of ordinary requests, bytes: the largest arguments and what goes around them.
-const BODY_BYTES_MAX: usize = (16 << 20) + 2000;
 /// How long browsers may remember the answer to a preflight request.
 const CORS_AGE: Duration = Duration::from_secs(86_400);
 
@@ -62,9 +67,11 @@ pub fn api_router(backend: Arc<Backend>, live: Router, static_files: Option<Path
         .merge(functions::routes())
         .merge(admin::routes())
         .merge(data::routes())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .merge(deploy::routes())
         .merge(plain::routes())
+        // Extractors of bodies have bounds of their own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(backend.clone(), long_aside))
         .with_state(backend)
         .merge(live)
         .merge(files.routes())
@@ -102,6 +109,18 @@ fn cors() -> CorsLayer {
             HeaderName::from_static(DEPRECATION_MESSAGE_HEADER),
         ])
         .max_age(CORS_AGE)
+}
+
+/// Requests with long bodies work long, too, to parse and convert what comes: that must not delay the others.
+async fn long_aside(State(backend): State<Arc<Backend>>, request: Request, next: Next) -> Response {
+    let upper = request.body().size_hint().upper();
+    let is_short = upper.is_some_and(|upper| upper <= LONG_BYTES as u64)
+        && !request.headers().contains_key(CONTENT_ENCODING);
+    let answer = next.run(request);
+    match is_short {
+        true => answer.await,
+        false => Heavy::new(backend.database().runtime().clone(), answer).await,
+    }
 }
 
 /// `//api/query` comes from clients whose address ends in a slash.

@@ -38,21 +38,22 @@ impl Requester {
     /// # Errors
     /// If the credentials do not hold.
     pub async fn caller(&self, backend: &Backend) -> Result<Caller> {
-        self.verify(backend, self.credential.clone()).await
+        let identity = match self.credential.clone() {
+            None => Identity::Anonymous,
+            Some(credential) => backend.authenticate(credential, &self.access).await?,
+        };
+        Ok(Caller {
+            identity,
+            request_id: self.request_id.clone(),
+        })
     }
 
-    /// The caller, who must be an admin. `body_key` is an admin key from the body, taken if the headers have none.
+    /// The caller, who must be an admin.
     ///
     /// # Errors
     /// `BadDeployKey` if it is somebody else; or if the credentials do not hold.
-    pub async fn admin(&self, backend: &Backend, body_key: Option<&str>) -> Result<Caller> {
-        let credential = self.credential.clone().or_else(|| {
-            body_key.map(|key| Credential::Admin {
-                key: key.to_owned(),
-                acting_as: None,
-            })
-        });
-        let caller = self.verify(backend, credential).await?;
+    pub async fn admin(&self, backend: &Backend) -> Result<Caller> {
+        let caller = self.caller(backend).await?;
         if !caller.identity.is_admin() {
             return Err(Error::new(
                 ErrorClass::Forbidden,
@@ -61,17 +62,6 @@ impl Requester {
             ));
         }
         Ok(caller)
-    }
-
-    async fn verify(&self, backend: &Backend, credential: Option<Credential>) -> Result<Caller> {
-        let identity = match credential {
-            None => Identity::Anonymous,
-            Some(credential) => backend.authenticate(credential, &self.access).await?,
-        };
-        Ok(Caller {
-            identity,
-            request_id: self.request_id.clone(),
-        })
     }
 
     /// Whether log lines go to this client as objects rather than text.

@@ -115,7 +115,7 @@ impl World {
         world
     }
 
-    /// Deploys the functions as the CLI does, code compressed and the key in the body.
+    /// Deploys the functions as the CLI does, code compressed and the key in headers and bodies.
     async fn push(&self) {
         let modules: Vec<_> = engine()
             .modules()
@@ -137,20 +137,27 @@ impl World {
         let start = Request::post("/api/deploy2/start_push")
             .header("content-type", "application/json")
             .header("content-encoding", "br")
+            .header("authorization", self.authorization())
             .body(Body::from(compressed))
             .unwrap();
         let started = self.send(start).await;
         assert_eq!(started.status, 200, "{}", started.text());
         let started = started.json();
         let wait = json!({"adminKey": self.key, "schemaChange": started["schemaChange"], "timeoutMs": 5000, "dryRun": false});
-        let waited = self.post("/api/deploy2/wait_for_schema", wait).await;
+        let authorization = self.authorization();
+        let headers = [("authorization", authorization.as_str())];
+        let waited = self
+            .post_with("/api/deploy2/wait_for_schema", wait, &headers)
+            .await;
         assert_eq!(waited.json(), json!({"type": "complete"}));
         let finish = json!({"adminKey": self.key, "startPush": started, "dryRun": false});
-        let finished = self.post("/api/deploy2/finish_push", finish).await;
+        let finished = self
+            .post_with("/api/deploy2/finish_push", finish, &headers)
+            .await;
         assert_eq!(finished.status, 200, "{}", finished.text());
         let report = json!({"adminKey": self.key, "spans": []});
         let reported = self
-            .post("/api/deploy2/report_push_completed", report)
+            .post_with("/api/deploy2/report_push_completed", report, &headers)
             .await;
         assert_eq!(reported.json(), Json::Null);
     }
@@ -664,9 +671,8 @@ async fn admin_keys_are_not_taken_from_foreign_pages() {
             }
         }
         let push = json!({"adminKey": world.key});
-        let hashes = world
-            .post_with("/api/get_config_hashes", push, &headers("")[..1])
-            .await;
+        let from = headers(&authorization);
+        let hashes = world.post_with("/api/get_config_hashes", push, &from).await;
         // The page sees why.
         assert_eq!(hashes.headers["access-control-allow-origin"], origin);
         if !is_taken {

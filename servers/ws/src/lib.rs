@@ -3,6 +3,9 @@
 //! axum routes the requests. The WebSocket itself is made here, on the upgraded connection, because axum's own cannot
 //! send one message in several frames, and the Rust and Python clients refuse frames above 16 MiB.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod frames;
 mod handshake;
 mod socket;
 
@@ -64,7 +67,8 @@ fn accept(
     let connection = async move {
         // Otherwise the client left before the upgrade was done.
         if let Ok(upgraded) = upgrade.await {
-            serve(backend, client, access, Socket::new(upgraded).await).await;
+            let socket = Socket::new(&backend, upgraded).await;
+            serve(backend, client, access, socket).await;
         }
     };
     runtime.spawn(connection.boxed());

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use concave_core::driver::{Backend, BackendConfig, HttpClient};
 use concave_core::engine::FunctionKind;
 use concave_core::engine::native::NativeEngine;
+use concave_core::limits::Limits;
 use concave_core::persistence::memory::MemoryPersistence;
 use concave_core::runtime::Runtime;
 use concave_core::timestamp::Timestamp;
@@ -20,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
@@ -86,6 +89,10 @@ fn engine() -> NativeEngine {
 
 /// Starts a server. Gives its address.
 async fn start() -> (Arc<Backend>, String) {
+    start_with(Limits::default()).await
+}
+
+async fn start_with(limits: Limits) -> (Arc<Backend>, String) {
     let runtime = Arc::new(TokioRuntime {
         begun: Instant::now(),
         entropy: AtomicU64::new(1),
@@ -98,7 +105,7 @@ async fn start() -> (Arc<Backend>, String) {
         admin_origins: Vec::new(),
         redact: false,
         retention: None,
-        limits: concave_core::limits::Limits::default(),
+        limits,
     };
     let engine = engine();
     let functions = engine.modules().into_iter();
@@ -271,10 +278,22 @@ async fn long_messages_come_in_up_to_the_limit() {
     client.send(event(20 << 20)).await;
     client.subscribe("items:list", json!({})).await;
     assert_eq!(client.result().await, json!([]));
-    // The server may go away before it has read all of it.
+    // The server does not wait until it has all of it, and says why.
     let text = event(64 << 20).to_string();
-    let _ = client.0.send(Message::Text(text.into())).await;
-    assert!(!matches!(client.next().await, Some(Ok(Message::Text(_)))));
+    let (mut sender, mut receiver) = client.0.split();
+    tokio::spawn(async move { drop(sender.send(Message::Text(text.into())).await) });
+    let refused = async {
+        while let Some(Ok(message)) = receiver.next().await {
+            if message
+                .to_text()
+                .is_ok_and(|text| text.contains("FatalError"))
+            {
+                return message.to_text().unwrap().contains("67108864 bytes");
+            }
+        }
+        false
+    };
+    assert!(timeout(PATIENCE, refused).await.unwrap());
 }
 
 #[tokio::test]
@@ -337,6 +356,70 @@ async fn admin_keys_are_not_taken_from_foreign_pages() {
         client.connect_message().await;
         client.subscribe("items:list", json!({})).await;
         client.result().await;
+    }
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_not_waited_for() {
+    let limits = Limits {
+        connect_time: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let (_backend, address) = start_with(limits).await;
+    let mut silent = Client::connect(&address, "/api/sync").await;
+    let mut other = Client::connect(&address, "/api/sync").await;
+    other.connect_message().await;
+    assert!(!matches!(silent.next().await, Some(Ok(_))));
+    // The other one may be silent for longer.
+    other.subscribe("items:list", json!({})).await;
+    assert_eq!(other.result().await, json!([]));
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_end_is_not_waited_for() {
+    let limits = Limits {
+        body_time: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let (backend, address) = start_with(limits).await;
+    let mut client = Client::connect(&address, "/api/sync").await;
+    client.connect_message().await;
+    let begun = Frame::message(vec![b' '; 1 << 20], OpCode::Data(Data::Text), false);
+    client.0.send(Message::Frame(begun)).await.unwrap();
+    client
+        .0
+        .send(Message::Ping(Default::default()))
+        .await
+        .unwrap();
+    while let Some(Ok(message)) = client.next().await {
+        assert!(matches!(message, Message::Pong(_)), "{message:?}");
+    }
+    // Its room is there for others again.
+    while backend.intake().arriving.free() < limits.arriving_bytes {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_that_would_take_too_much_memory_are_not_parsed() {
+    let arguments = |arrays: usize| format!(r#"[{{"n":[[]{}]}}]"#, ",[]".repeat(arrays - 1));
+    let limits = Limits {
+        json_bytes: concave_core::driver::intake::json_memory(arguments(8000).as_bytes()),
+        ..Limits::default()
+    };
+    let (_backend, address) = start_with(limits).await;
+    for (arrays, taken) in [(8000, true), (8001, false)] {
+        let mut client = Client::connect(&address, "/api/sync").await;
+        client.connect_message().await;
+        let arguments = arguments(arrays);
+        let call = format!(
+            r#"{{"type":"Mutation","requestId":0,"udfPath":"items:add","args":{arguments}}}"#
+        );
+        client.0.send(Message::Text(call.into())).await.unwrap();
+        let answer = client.receive().await;
+        assert_eq!(answer["success"] == true, taken, "{answer}");
+        let is_told = answer.to_string().contains("bytes of memory");
+        assert_eq!(is_told, !taken, "{answer}");
     }
 }
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -33,10 +33,15 @@ export async function concave(args, { timeout = START_TIMEOUT_MS } = {}) {
 }
 
 export class Server {
-  /** Starts a server on an empty database. `instance`: the options that say which deployment it is. */
-  static async start({ args = [], instance = INSTANCE, host = "127.0.0.1" } = {}) {
+  /**
+   * Starts a server, on an empty database or on a copy of the folder `data` of another. `instance`: the options that say
+   * which deployment it is. `setup` are shell commands that its process runs before it becomes the server.
+   */
+  static async start({ args = [], instance = INSTANCE, host = "127.0.0.1", setup = "", data } = {}) {
     const server = new Server();
     server.directory = mkdtempSync(path.join(tmpdir(), "concave-test-"));
+    if (data !== undefined) cpSync(data, server.directory, { recursive: true });
+    server.setup = setup;
     server.database = path.join(server.directory, "data.sqlite3");
     server.instance = instance;
     server.host = host;
@@ -75,7 +80,8 @@ export class Server {
   /** Starts the process again after `kill` or `stop`, and waits until it answers. */
   async restart() {
     assert.equal(this.process, undefined, "the server runs already");
-    const child = spawn(CONCAVE, this.arguments, { stdio: ["ignore", "pipe", "pipe"] });
+    const script = `${this.setup}\nexec "$0" "$@"`;
+    const child = spawn("sh", ["-ec", script, CONCAVE, ...this.arguments], { stdio: ["ignore", "pipe", "pipe"] });
     running.add(child);
     this.process = child;
     this.exited = once(child, "exit").finally(() => running.delete(child));

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use crate::driver::intake::Parsed;
 use crate::driver::{Backend, CallContext, MutationKey};
 use crate::engine::{Failure, LogLine};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::request_id::RequestId;
 use crate::sync::{ActionOutcome, CallRequest, Committed, FunctionError, MutationOutcome};
 
@@ -26,7 +27,10 @@ pub(super) async fn run_mutation(
         session_id: session_id.to_owned(),
         request: request.request_id,
     });
-    let args = parse_args(&request.args)?;
+    let Parsed {
+        value: args,
+        share: _held,
+    } = parse_args(&backend, &request.args).await?;
     let functions = backend.functions();
     let done = functions
         .mutation(&call.context, &request.path, args, key.as_ref())
@@ -56,7 +60,8 @@ pub(super) async fn run_action(
             log_lines: Arc::default(),
         });
     }
-    let args = parse_args(&request.args)?;
+    // Actions take long, and keep their arguments in a form of their own.
+    let args = parse_args(&backend, &request.args).await?.value;
     let functions = backend.functions();
     let done = functions.action(&call.context, &request.path, args).await?;
     let result = match &done.result {
@@ -77,14 +82,10 @@ pub(super) fn check_component(component: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-/// The arguments of a call: JSON text from a message that was parsed before.
-pub(super) fn parse_args(text: &str) -> Result<Json> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::bad_request(
-            "WSMessageInvalidJson",
-            format!("the arguments are not JSON: {error}"),
-        )
-    })
+/// The arguments of a call, from the text of a message, and the room they take.
+pub(super) async fn parse_args(backend: &Backend, text: &str) -> Result<Parsed<Json>> {
+    let intake = backend.intake();
+    intake.parse("WSMessageInvalidJson", text.as_bytes()).await
 }
 
 /// A name for a request that has none.

@@ -21,11 +21,12 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 use futures_util::{Sink, TryFutureExt};
 
+use super::intake::{LONG_BYTES, Parsed};
 use super::{Backend, CallContext, LiveQuery, Watcher};
 use crate::error::{Error, Result};
 use crate::origin::AdminAccess;
 use crate::planted::{Bug, planted};
-use crate::runtime::RuntimeHandle;
+use crate::runtime::{Heavy, RuntimeHandle};
 use crate::sync::session::SessionConfig;
 use crate::sync::{
     ClientVersion, CloseFrame, Effect, Input, Limits, Now, QueryId, QueryOutcome, QueryRun, Session,
@@ -40,6 +41,8 @@ pub enum Incoming {
     Text(String),
     /// Another sign of life: any other frame, or progress in sending a large message.
     Activity,
+    /// Something that cannot be taken, and why. It is the last.
+    Refused(Error),
 }
 
 /// What goes to a client.
@@ -199,9 +202,17 @@ where
                 Event::Taken(messages) => (0..messages).for_each(|_| self.handle(Input::Sent)),
                 Event::Received(Incoming::Text(text)) => {
                     let latest = self.backend.database().snapshot().ts;
-                    self.handle(Input::Text { text, latest });
+                    let runtime = self.runtime.clone();
+                    let is_long = text.len() > LONG_BYTES;
+                    let mut input = Some(Input::Text { text, latest });
+                    let mut handle = || self.handle(input.take().expect("it is handled once"));
+                    match is_long {
+                        true => runtime.heavy(&mut handle),
+                        false => handle(),
+                    }
                 }
                 Event::Received(Incoming::Activity) => self.handle(Input::Activity),
+                Event::Received(Incoming::Refused(error)) => self.handle(Input::Refused(error)),
                 Event::Alarm => self.handle(Input::Timeout),
                 Event::Gone => return None,
             }
@@ -305,20 +316,18 @@ where
             }
             Effect::RunMutation(request) => {
                 let request_id = request.request_id;
-                let outcome = run_to_end(
-                    &self.runtime,
-                    call::run_mutation(self.backend.clone(), request),
-                );
+                let is_long = request.args.len() > LONG_BYTES;
+                let call = call::run_mutation(self.backend.clone(), request);
+                let outcome = run_to_end(&self.runtime, self.aside(is_long, call));
                 self.wait_for(
                     outcome.map(move |result| Input::MutationDone { request_id, result }),
                 );
             }
             Effect::RunAction(request) => {
                 let request_id = request.request_id;
-                let outcome = run_to_end(
-                    &self.runtime,
-                    call::run_action(self.backend.clone(), request),
-                );
+                let is_long = request.args.len() > LONG_BYTES;
+                let call = call::run_action(self.backend.clone(), request);
+                let outcome = run_to_end(&self.runtime, self.aside(is_long, call));
                 self.wait_for(outcome.map(move |result| Input::ActionDone { request_id, result }));
             }
         }
@@ -365,11 +374,12 @@ where
         );
         let backend = self.backend.clone();
         let redacted = backend.hides_from(&run.identity);
+        let is_long = run.args.len() > LONG_BYTES;
         let query = async move {
             let result = query_at(&backend, &run, &snapshot).await;
             Done::Query(query_id, redacted, result)
         };
-        self.running.push(query.boxed());
+        self.running.push(self.aside(is_long, query));
         None
     }
 
@@ -395,6 +405,17 @@ where
         };
         self.held.insert(query_id, held);
         outcome
+    }
+
+    /// A future that, if it `is_long`, works long at each step.
+    fn aside<F>(&self, is_long: bool, future: F) -> BoxFuture<'static, F::Output>
+    where
+        F: Future + Send + 'static,
+    {
+        match is_long {
+            true => Heavy::new(self.runtime.clone(), future).boxed(),
+            false => future.boxed(),
+        }
     }
 
     fn wait_for(&self, answer: impl Future<Output = Input> + Send + 'static) {
@@ -426,7 +447,10 @@ async fn query_at(
     if let Err(failure) = call::check_component(run.component.as_deref()) {
         return Ok(functions.failed_query(&context, failure, snapshot));
     }
-    let args = call::parse_args(&run.args)?;
+    let Parsed {
+        value: args,
+        share: _held,
+    } = call::parse_args(backend, &run.args).await?;
     let journal = run.journal.as_deref().map(str::to_owned);
     functions
         .query(&context, &run.path, args, journal, snapshot)
