@@ -36,16 +36,7 @@ pub fn document_limits(document: &Object) -> Result<()> {
             )
         })?;
     }
-    let size = document.size();
-    if size > MAX_DOCUMENT_SIZE {
-        return Err(Error::bad_request(
-            "ValueTooLargeError",
-            format!(
-                "The document is too large ({size} bytes with its system fields, the maximum is {MAX_DOCUMENT_SIZE})"
-            ),
-        ));
-    }
-    Ok(())
+    super::check_size_within(document.size(), MAX_DOCUMENT_SIZE)
 }
 
 #[cfg(test)]

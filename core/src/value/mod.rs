@@ -213,12 +213,21 @@ impl Value {
 }
 
 fn check_size(size: usize) -> Result<()> {
-    if size <= MAX_VALUE_SIZE {
+    check_size_within(size, MAX_VALUE_SIZE)
+}
+
+/// Checks a size against a limit of whole MiB.
+fn check_size_within(size: usize, most: usize) -> Result<()> {
+    if size <= most {
         return Ok(());
     }
+    let mebibytes = size as f64 / f64::from(1 << 20);
     Err(Error::bad_request(
         "ValueTooLargeError",
-        format!("Value is too large ({size} bytes, the maximum is {MAX_VALUE_SIZE})"),
+        format!(
+            "Value is too large ({mebibytes:.2} MiB > maximum size {} MiB)",
+            most >> 20
+        ),
     ))
 }
 

@@ -262,3 +262,29 @@ fn what_an_instance_lacks_is_empty() {
     let url = world.system(path, json!({"name": "CONVEX_CLOUD_URL"}));
     assert_eq!(url.unwrap()["value"], "http://cloud");
 }
+
+/// A page that is shown live grows and shrinks with its documents instead of sliding over the table.
+#[test]
+fn pages_keep_their_ends() {
+    let world = World::new();
+    for n in 0..4 {
+        world.insert("t", &[("n", Value::Float64(f64::from(n)))]);
+    }
+    let functions = world.functions();
+    let run = |journal: Option<String>| {
+        let args = json!({"table": "t", "filters": null, "paginationOpts": {"cursor": null, "numItems": 2}});
+        let path = "_system/frontend/paginatedTableDocuments";
+        let snapshot = world.db.snapshot();
+        let context = admin(true);
+        let query = functions.query(&context, path, args, journal, &snapshot);
+        let query = block_on(query).unwrap();
+        let page = query.result.clone().unwrap().to_json();
+        let numbers = page["page"].as_array().unwrap().iter();
+        let numbers: Vec<_> = numbers.map(|row| row["n"].as_f64().unwrap()).collect();
+        (numbers, query.journal.clone())
+    };
+    let (numbers, journal) = run(None);
+    assert_eq!(numbers, [3.0, 2.0]);
+    world.insert("t", &[("n", Value::Float64(4.0))]);
+    assert_eq!(run(journal).0, [4.0, 3.0, 2.0]);
+}
