@@ -7,9 +7,10 @@ use proptest::sample::Index;
 use serde_json::Value as Json;
 
 use super::{
-    FieldValidator, IndexDefinition, IndexKind, IndexSet, ObjectValidator, SchemaDefinition,
-    TableDefinition, TableNames, VECTOR_DIMENSIONS, Validator,
+    FieldValidator, FunctionSignature, IndexDefinition, IndexKind, IndexSet, ObjectValidator,
+    SchemaDefinition, TableDefinition, TableNames, VECTOR_DIMENSIONS, Validator,
 };
+use crate::engine::FunctionKind;
 use crate::value::FieldPath;
 use crate::value::arbitrary::{float64, int64, string};
 use crate::{DocumentId, InternalId, Object, TableNumber, Value};
@@ -105,6 +106,7 @@ fn validators(fewest_members: usize) -> impl Strategy<Value = Validator> {
         Just(Validator::Bytes),
         literal,
         id,
+        Just(Validator::Function(FunctionSignature::default())),
     ];
     leaf.prop_recursive(4, 24, 4, move |inner| {
         let field =
@@ -122,6 +124,18 @@ fn validators(fewest_members: usize) -> impl Strategy<Value = Validator> {
                 keys: Box::new(keys),
                 values: Box::new(values),
             }),
+            (
+                option::of(inner.clone()),
+                option::of(inner.clone()),
+                any::<bool>()
+            )
+                .prop_map(|(args, returns, mutation)| Validator::Function(
+                    FunctionSignature {
+                        kind: mutation.then_some(FunctionKind::Mutation),
+                        args: args.map(Box::new),
+                        returns: returns.map(Box::new),
+                    }
+                )),
             vec(inner, fewest_members..4).prop_map(Validator::Union),
         ]
     })
@@ -144,6 +158,9 @@ pub fn matching(validator: &Validator) -> BoxedStrategy<Value> {
                 .prop_map(move |byte| id_in(&table, byte).into())
                 .boxed()
         }
+        Validator::Function(_) => "[a-z]{1,4}"
+            .prop_map(|name| format!("function://;a.js:{name}").into())
+            .boxed(),
         Validator::Array(element) => vec(matching(element), 0..3).prop_map(Value::Array).boxed(),
         Validator::Object(object) => {
             let fields: Vec<_> = object

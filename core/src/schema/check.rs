@@ -9,7 +9,7 @@
 use std::fmt;
 
 use super::validator::{ObjectValidator, Validator};
-use crate::value::{CREATION_TIME_FIELD, DocumentId, ID_FIELD};
+use crate::value::{CREATION_TIME_FIELD, DocumentId, ID_FIELD, is_function_handle};
 use crate::{Object, TableNumber, Value};
 
 /// Which tables exist, as far as ids are concerned. Names that begin with `_` are system tables.
@@ -167,6 +167,7 @@ fn check<'a>(
             }
             None => false,
         },
+        Validator::Function(_) => subject.text().is_some_and(is_function_handle),
         Validator::Array(element) => match value {
             Some(Value::Array(elements)) => return check_elements(element, elements, tables),
             _ => false,
@@ -493,6 +494,7 @@ mod tests {
             | (Validator::String, Value::String(_))
             | (Validator::Bytes, Value::Bytes(_)) => true,
             (Validator::Literal(literal), value) => literal == value,
+            (Validator::Function(_), Value::String(text)) => is_function_handle(text),
             (Validator::Id(table), Value::String(text)) => DocumentId::decode(text)
                 .is_some_and(|id| TestTables.number(table) == Some(id.table)),
             (Validator::Array(element), Value::Array(elements)) => {

@@ -84,6 +84,22 @@ impl IndexDefinition {
 }
 
 impl IndexKind {
+    /// All fields that are indexed, those that only narrow searches included.
+    pub fn fields(&self) -> Vec<&FieldPath> {
+        match self {
+            Self::Database { fields } => fields.iter().collect(),
+            Self::Text {
+                search_field: field,
+                filter_fields,
+            }
+            | Self::Vector {
+                vector_field: field,
+                filter_fields,
+                ..
+            } => std::iter::once(field).chain(filter_fields).collect(),
+        }
+    }
+
     /// Reads a member of `indexes` in a schema.
     pub(super) fn database(members: &Map<String, Json>) -> Result<Self> {
         let fields = paths(members, "fields")?;

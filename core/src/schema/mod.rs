@@ -19,4 +19,6 @@ pub use index::{
 };
 pub use index_diff::{IndexDiff, IndexName, IndexSet};
 pub use shape::{Field, Shape};
-pub use validator::{FieldValidator, MAX_VALIDATOR_DEPTH, ObjectValidator, Validator};
+pub use validator::{
+    FieldValidator, FunctionSignature, MAX_VALIDATOR_DEPTH, ObjectValidator, Validator,
+};

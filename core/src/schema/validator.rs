@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::engine::FunctionKind;
 use crate::value::{MAX_IDENTIFIER_LENGTH, MAX_NESTING, is_identifier};
 use crate::{Error, Result, Value};
 
@@ -35,6 +36,8 @@ pub enum Validator {
     Literal(Value),
     /// The id of a document in the table of this name.
     Id(String),
+    /// A function handle.
+    Function(FunctionSignature),
     /// A list whose elements all match.
     Array(Box<Validator>),
     /// An object with exactly these fields.
@@ -66,8 +69,20 @@ pub struct FieldValidator {
     pub optional: bool,
 }
 
+/// What `v.function({fnType, args, returns})` says about the function that a handle names. It is for types and generated
+/// code only: a value matches if it is a well-formed handle of whatever function.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionSignature {
+    /// What it is.
+    pub kind: Option<FunctionKind>,
+    /// What its arguments match.
+    pub args: Option<Box<Validator>>,
+    /// What its result matches.
+    pub returns: Option<Box<Validator>>,
+}
+
 impl Validator {
-    /// Reads the JSON form that `exportArgs`, `exportReturns` and schemas contain (npm `convex` 1.48.0).
+    /// Reads the JSON form that `exportArgs`, `exportReturns` and schemas contain (npm `convex` 1.49.0).
     /// Unknown keys are ignored.
     ///
     /// # Errors
@@ -90,6 +105,7 @@ impl Validator {
             Self::Bytes => json!({"type": "bytes"}),
             Self::Literal(value) => json!({"type": "literal", "value": value.to_json()}),
             Self::Id(table) => json!({"type": "id", "tableName": table}),
+            Self::Function(signature) => signature.to_json(),
             Self::Array(element) => json!({"type": "array", "value": element.to_json()}),
             Self::Object(object) => {
                 let fields: Map<_, _> = object
@@ -120,13 +136,61 @@ impl Validator {
         }
     }
 
+    /// Whether values that match may have something at this path of fields.
+    pub fn has_field(&self, path: &[String]) -> bool {
+        let Some((field, rest)) = path.split_first() else {
+            return true;
+        };
+        match self {
+            Self::Any => true,
+            Self::Object(object) => object
+                .fields
+                .get(field)
+                .is_some_and(|field| field.validator.has_field(rest)),
+            Self::Record { values, .. } => values.has_field(rest),
+            Self::Union(members) => members.iter().any(|member| member.has_field(path)),
+            _ => false,
+        }
+    }
+
     /// Whether this can describe the keys of a record: strings that are not fixed one by one.
     fn describes_record_keys(&self) -> bool {
         match self {
-            Self::String | Self::Id(_) => true,
+            Self::String | Self::Id(_) | Self::Function(_) => true,
             Self::Union(members) => members.iter().all(Self::describes_record_keys),
             _ => false,
         }
+    }
+}
+
+/// The kinds of functions by their names in `fnType`.
+const KINDS: [(&str, FunctionKind); 3] = [
+    ("query", FunctionKind::Query),
+    ("mutation", FunctionKind::Mutation),
+    ("action", FunctionKind::Action),
+];
+
+impl FunctionSignature {
+    /// `fnType`.
+    fn kind_name(&self) -> Option<&'static str> {
+        let kind = self.kind?;
+        KINDS
+            .into_iter()
+            .find_map(|(name, other)| (other == kind).then_some(name))
+    }
+
+    fn to_json(&self) -> Json {
+        let mut members = Map::new();
+        members.insert("type".into(), "function".into());
+        if let Some(kind) = self.kind_name() {
+            members.insert("fnType".into(), kind.into());
+        }
+        for (name, part) in [("args", &self.args), ("returns", &self.returns)] {
+            if let Some(part) = part {
+                members.insert(name.into(), part.to_json());
+            }
+        }
+        Json::Object(members)
     }
 }
 
@@ -201,6 +265,7 @@ fn parse(json: &Json, depth: usize) -> Result<Validator, Malformed> {
             let element = parse(member(object, "value")?, depth + 1).map_err(|m| m.below("[]"))?;
             Validator::Array(Box::new(element))
         }
+        "function" => Validator::Function(parse_signature(object, depth)?),
         "object" => parse_object(member(object, "value")?, depth)?,
         "record" => parse_record(object, depth)?,
         "union" => {
@@ -232,6 +297,34 @@ fn parse_literal(json: &Json) -> Result<Validator, Malformed> {
         }
     }
     Ok(Validator::Literal(value))
+}
+
+fn parse_signature(
+    object: &Map<String, Json>,
+    depth: usize,
+) -> Result<FunctionSignature, Malformed> {
+    let kind = match object.get("fnType") {
+        None | Some(Json::Null) => None,
+        Some(name) => {
+            let kind = KINDS.into_iter().find(|(known, _)| name == known);
+            let (_, kind) = kind.ok_or_else(|| {
+                Malformed::new(format!("there is no kind of function {name}: `fnType` is \"query\", \"mutation\" or \"action\""))
+            })?;
+            Some(kind)
+        }
+    };
+    let part = |name: &str| match object.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(json) => {
+            let part = parse(json, depth + 1).map_err(|m| m.below(format!(".{name}()")))?;
+            Ok(Some(Box::new(part)))
+        }
+    };
+    Ok(FunctionSignature {
+        kind,
+        args: part("args")?,
+        returns: part("returns")?,
+    })
 }
 
 fn parse_object(json: &Json, depth: usize) -> Result<Validator, Malformed> {
@@ -311,6 +404,7 @@ impl fmt::Display for Validator {
             Self::Bytes => f.write_str("v.bytes()"),
             Self::Literal(value) => write!(f, "v.literal({value})"),
             Self::Id(table) => write!(f, "v.id(\"{table}\")"),
+            Self::Function(signature) => signature.fmt(f),
             Self::Array(element) => write!(f, "v.array({element})"),
             Self::Object(object) => object.fmt(f),
             Self::Record { keys, values } => write!(f, "v.record({keys}, {values})"),
@@ -334,6 +428,19 @@ impl fmt::Display for ObjectValidator {
             write!(f, "{separator}{name}: {field}")?;
         }
         f.write_str("})")
+    }
+}
+
+impl fmt::Display for FunctionSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind_name().map(|kind| format!("fnType: \"{kind}\""));
+        let args = self.args.as_ref().map(|args| format!("args: {args}"));
+        let returns = self.returns.as_ref().map(|part| format!("returns: {part}"));
+        let parts: Vec<_> = [kind, args, returns].into_iter().flatten().collect();
+        match parts.as_slice() {
+            [] => f.write_str("v.function()"),
+            parts => write!(f, "v.function({{{}}})", parts.join(", ")),
+        }
     }
 }
 
@@ -383,6 +490,29 @@ mod tests {
              c: v.array(v.id(\"_storage\")), d: v.record(v.string(), v.int64()), e: v.boolean(), \
              f: v.bytes(), g: v.any(), h: v.union(), i: v.object({})})"
         );
+    }
+
+    #[test]
+    fn signatures_of_functions_are_carried_through() {
+        let any = json!({"type": "function"});
+        let validator = Validator::from_json(&any).unwrap();
+        assert_eq!(validator.to_json(), any);
+        assert_eq!(validator.to_string(), "v.function()");
+        let full = json!({"type": "function", "fnType": "mutation",
+            "args": {"type": "object", "value": {"n": {"fieldType": {"type": "number"}, "optional": false}}},
+            "returns": {"type": "null"}});
+        let validator = Validator::from_json(&full).unwrap();
+        assert_eq!(validator.to_json(), full);
+        assert_eq!(
+            validator.to_string(),
+            "v.function({fnType: \"mutation\", args: v.object({n: v.float64()}), returns: v.null()})"
+        );
+        assert!(
+            error(json!({"type": "function", "fnType": "cron"}))
+                .contains("no kind of function \"cron\"")
+        );
+        let inner = json!({"type": "function", "args": {"type": "oops"}});
+        assert!(error(inner).contains("at `.args()`"));
     }
 
     #[test]

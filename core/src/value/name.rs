@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::DocumentId;
 use crate::{Error, Result};
 
 /// Longest identifier, in bytes.
@@ -141,6 +142,41 @@ impl FunctionPath {
             format!("{module}:{}", self.export)
         }
     }
+
+    /// The handle of the function: text that names it, for arguments and documents.
+    pub fn handle(&self) -> String {
+        format!("{HANDLE_SCHEME};{}", self.canonical())
+    }
+
+    /// The function that a handle names which [`Self::handle`] gave.
+    ///
+    /// # Errors
+    /// `InvalidFunctionHandle` for any other text.
+    pub fn from_handle(text: &str) -> Result<Self> {
+        let path = text
+            .strip_prefix(HANDLE_SCHEME)
+            .and_then(|path| path.strip_prefix(';'));
+        path.and_then(|path| Self::parse(path).ok()).ok_or_else(|| {
+            Error::bad_request(
+                "InvalidFunctionHandle",
+                format!("Invalid function handle {text:?}"),
+            )
+        })
+    }
+}
+
+const HANDLE_SCHEME: &str = "function://";
+
+/// Whether `text` has the form of a function handle: one that this server makes, or one of the kind
+/// `function://<id>#<path>` that documents from other servers may hold.
+pub fn is_function_handle(text: &str) -> bool {
+    if FunctionPath::from_handle(text).is_ok() {
+        return true;
+    }
+    let id = text
+        .strip_prefix(HANDLE_SCHEME)
+        .and_then(|rest| rest.split('#').next());
+    id.is_some_and(|id| DocumentId::decode(id).is_some())
 }
 
 /// Checks a module path and gives it its extension.

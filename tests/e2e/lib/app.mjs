@@ -2,24 +2,35 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { NODE_MODULES, ROOT } from "./paths.mjs";
+import { NODE, NODE_MODULES, ROOT, VERSIONS } from "./paths.mjs";
 import { until } from "./wait.mjs";
 
 const CLI_TIMEOUT_MS = 120_000;
 
 export class App {
-  /** Copies the app at `source`, a path in the clone, for use with `server`. */
-  constructor(source, server) {
+  /**
+   * Copies the app at `source`, a path in the clone, for use with `server`. `version` is a version of npm `convex` in
+   * tests/versions, such as `1.24`, instead of the newest.
+   */
+  constructor(source, server, version) {
     this.server = server;
     this.directory = mkdtempSync(path.join(tmpdir(), "concave-app-"));
     cpSync(path.join(ROOT, source), this.directory, {
       recursive: true,
       filter: (file) => !["node_modules", ".concave"].includes(path.basename(file)),
     });
-    symlinkSync(NODE_MODULES, path.join(this.directory, "node_modules"));
+    // The oldest CLI knows no variables for servers of one's own.
+    this.takesFlags = version === "1.17";
+    const modules = path.join(this.directory, "node_modules");
+    if (version === undefined) {
+      symlinkSync(NODE_MODULES, modules);
+    } else {
+      mkdirSync(modules);
+      symlinkSync(path.join(VERSIONS, `convex-${version}`), path.join(modules, "convex"));
+    }
   }
 
   /** Copies and deploys the app `name` of tests/apps. */
@@ -52,13 +63,15 @@ export class App {
   /** Starts the CLI: its process, the output until now, and a promise of its exit code. */
   start(...args) {
     const { PATH, HOME } = process.env;
+    const { url, adminKey } = this.server;
     const env = {
       ...{ PATH, HOME, CI: "1", NO_COLOR: "1" },
-      CONVEX_SELF_HOSTED_URL: this.server.url,
-      CONVEX_SELF_HOSTED_ADMIN_KEY: this.server.adminKey,
+      CONVEX_SELF_HOSTED_URL: url,
+      CONVEX_SELF_HOSTED_ADMIN_KEY: adminKey,
     };
     const cli = path.join(this.directory, "node_modules", "convex", "bin", "main.js");
-    const child = spawn(process.execPath, [cli, ...args], {
+    const flags = this.takesFlags ? ["--url", url, "--admin-key", adminKey] : [];
+    const child = spawn(NODE, [cli, ...args, ...flags], {
       cwd: this.directory,
       env,
       stdio: ["pipe", "pipe", "pipe"],

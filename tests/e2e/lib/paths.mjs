@@ -17,6 +17,14 @@ export const CONCAVE =
   path.join(environment.CARGO_TARGET_DIR ?? path.join(cache, "target"), "release", "concave");
 
 export const NODE_MODULES = path.join(cache, "tests-npm", "node_modules");
+/** Packages of tests/versions: npm `convex` as `convex-1.24` and so on. */
+export const VERSIONS = path.join(cache, "tests-versions", "node_modules");
+
+/** The Node.js that the newest CLI wants, if the machine's own is older: from npm. */
+export const NODE =
+  ["x64", "arm64"].map((cpu) => path.join(NODE_MODULES, `node-linux-${cpu}`, "bin", "node")).find(existsSync) ??
+  process.execPath;
+
 export const PYTHON = path.join(cache, "tests-python", "bin", "python");
 export const RUST_CLIENT = path.join(cache, "tests-rust", "debug", "rust-client");
 export const JUDGE = path.join(cache, "tests-rust", "debug", "judge");

@@ -23,7 +23,7 @@ impl Functions {
             "1.0/createFunctionHandle" => {
                 let mut args = Arguments::parse("createFunctionHandle", args)?;
                 let path = function_address(&mut args)?;
-                Ok(Json::from(format!("function://;{}", path.canonical())).to_string())
+                Ok(Json::from(path.handle()).to_string())
             }
             "1.0/getFunctionMetadata" => {
                 Ok(json!({ "name": path.stripped(), "componentPath": "" }).to_string())

@@ -432,12 +432,11 @@ fn parse_nested<'d>(
 
 /// The function that `functionHandle`, `name` or `reference` names.
 pub(super) fn function_address(args: &mut Arguments) -> Result<FunctionPath, SystemError> {
-    let text = if let Some(handle) = args.optional_string("functionHandle")? {
-        match handle.strip_prefix("function://") {
-            Some(path) => path.trim_start_matches(';').to_owned(),
-            None => return Err(args.error("functionHandle", "not a function handle")),
-        }
-    } else if let Some(name) = args.optional_string("name")? {
+    if let Some(handle) = args.optional_string("functionHandle")? {
+        return FunctionPath::from_handle(&handle)
+            .map_err(|error| args.error("functionHandle", error.message));
+    }
+    let text = if let Some(name) = args.optional_string("name")? {
         name
     } else if let Some(reference) = args.optional_string("reference")? {
         match reference.strip_prefix("_reference/function/") {

@@ -233,7 +233,7 @@ fn functions_are_told_what_they_may_not_do() {
             "query",
             "1.0/runUdf",
             nested(json!({"functionHandle": "calls:query"})),
-            "not a function handle",
+            "Invalid function handle",
         ),
         (
             "query",
@@ -305,7 +305,7 @@ fn functions_can_be_named_in_three_ways() {
     let get = json!({"op": "1.0/get", "args": json!({"id": world.id}).to_string()});
     for address in [
         json!({"name": "calls:query"}),
-        json!({"functionHandle": "function://;calls:query"}),
+        json!({"functionHandle": "function://;calls.js:query"}),
         json!({"reference": "_reference/function/calls:query"}),
     ] {
         let mut args = json!({"udfType": "query", "args": get});
