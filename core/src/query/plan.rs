@@ -176,15 +176,13 @@ fn readable_index<'a>(table: &'a Table, name: &str, source: &Source) -> Result<&
         Error::bad_request(
             "IndexStagedError",
             format!(
-                "Index {name} is staged and cannot be read. Remove `staged: true` from its definition to enable it."
+                "Index {name} is currently staged and not available to query until it is enabled."
             ),
         )
     } else {
         Error::bad_request(
             "IndexBackfillingError",
-            format!(
-                "Index {name} is still being built and cannot be read before its deployment is complete."
-            ),
+            format!("Index {name} is currently backfilling and not available to query yet."),
         )
     })
 }

@@ -392,7 +392,8 @@ fn wrong_calls_fail_with_one_clear_text() {
     };
     let missing = text("counters:nothing", json!({}));
     assert!(
-        missing.contains("Could not find public function for 'counters:nothing'."),
+        missing.contains("Could not find public function for 'counters:nothing'. Did you forget to run `npx convex dev` or \
+             `npx convex deploy`?"),
         "{missing}"
     );
     let kind = text("counters:count", json!({}));

@@ -29,18 +29,28 @@ fn unusable_indexes_are_refused() {
     add_index(&mut tx, "built", &["y"], IndexState::Backfilled, false);
     add_index(&mut tx, "staged", &["z"], IndexState::Ready, true);
     world.commit(tx);
-    for (index, code) in [
-        ("notes.nothing", "IndexNotFoundError"),
-        ("absent.by_a", "IndexNotFoundError"),
-        ("_storage.by_a", "IndexNotFoundError"),
-        ("_tables.by_name", "IndexNotFoundError"),
-        ("notes.building", "IndexBackfillingError"),
-        ("notes.built", "IndexBackfillingError"),
-        ("notes.staged", "IndexStagedError"),
+    let missing = ("IndexNotFoundError", "not found");
+    let building = (
+        "IndexBackfillingError",
+        "is currently backfilling and not available to query yet.",
+    );
+    let staged = (
+        "IndexStagedError",
+        "is currently staged and not available to query until it is enabled.",
+    );
+    for (index, (code, text)) in [
+        ("notes.nothing", missing),
+        ("absent.by_a", missing),
+        ("_storage.by_a", missing),
+        ("_tables.by_name", missing),
+        ("notes.building", building),
+        ("notes.built", building),
+        ("notes.staged", staged),
     ] {
         let error = resolve(&world, &range(index, json!([])), Visibility::User).unwrap_err();
         assert_eq!(error.code, code, "{error}");
-        assert!(error.message.contains(index), "{error}");
+        let expected = format!("Index {index} {text}");
+        assert!(error.message.starts_with(&expected), "{error}");
     }
     let search = json!({"type": "Search", "indexName": "notes.find", "filters": []});
     let search = Query::from_json(&json!({"source": search, "operators": []})).unwrap();
