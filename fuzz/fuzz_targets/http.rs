@@ -36,10 +36,14 @@ const OPEN: [&str; 11] = [
     "/api/echo",
     "//api/query",
 ];
-const ADMIN: [&str; 13] = [
+const ADMIN: [&str; 17] = [
     "/api/function",
     "/api/run_test_function",
     "/api/get_config_hashes",
+    "/api/prepare_schema",
+    "/api/schema_state/x",
+    "/api/push_config",
+    "/api/export/request/zip",
     "/api/deploy2/start_push",
     "/api/deploy2/evaluate_push",
     "/api/deploy2/evaluate_schema",

@@ -37,7 +37,7 @@ pub fn resolve(phase: Phase, base: &str, specifier: &str) -> Result<String, Stri
 ///
 /// # Errors
 /// The message of the `Error` to throw.
-pub fn find<'a>(program: Option<&'a Program>, name: &str) -> Result<&'a Module, String> {
+pub(crate) fn find<'a>(program: Option<&'a Program>, name: &str) -> Result<&'a Module, String> {
     let path = name.strip_prefix(SCHEME).unwrap_or(name);
     let pushed = program.and_then(|program| program.modules.get(path));
     match pushed.or_else(|| BUILT_IN.iter().find(|module| module.path == path)) {

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::null_mut;
 
-use concave_javascript::modules::{find, resolve};
+use concave_javascript::modules::resolve;
 use rquickjs_sys as qjs;
 
 use crate::host::{self, Host};
@@ -68,7 +68,7 @@ unsafe fn compile(
     name: &CStr,
 ) -> Option<*mut qjs::JSModuleDef> {
     let text = name.to_string_lossy();
-    let refusal = match find(host.call.program().map(|program| &**program), &text) {
+    let refusal = match host.call.find_module(&text) {
         Err(refusal) => refusal,
         Ok(module) => {
             let source = CString::new(module.source.as_bytes()).unwrap_or_else(|error| {

@@ -1,6 +1,6 @@
 //! Compiles and links the modules of a program.
 
-use concave_javascript::modules::{find, resolve};
+use concave_javascript::modules::resolve;
 
 use crate::host::Host;
 use crate::natives::text;
@@ -15,7 +15,7 @@ pub(crate) fn module<'s>(
     if let Some(module) = host.modules.get(name).cloned() {
         return Some(v8::Local::new(scope, module));
     }
-    let found = find(host.call.program().map(|program| &**program), name);
+    let found = host.call.find_module(name);
     let (source, cache) = match found {
         Ok(module) => (module.source.clone(), host.code.get(name)),
         Err(refusal) => {

@@ -66,6 +66,28 @@ fn mismatch(reason: impl std::fmt::Display) -> Error {
     )
 }
 
+/// Refuses providers, since nobody's tokens are verified: an app would take its users for strangers.
+///
+/// # Errors
+/// `InvalidAuthConfig`.
+pub fn check_no_providers(providers: &[Json]) -> Result<()> {
+    if providers.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = providers
+        .iter()
+        .filter_map(|provider| provider["domain"].as_str().or(provider["issuer"].as_str()))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    Err(Error::bad_request(
+        "InvalidAuthConfig",
+        format!(
+            "This server does not verify tokens of users yet. Remove the providers from `auth.config.ts`: {}.",
+            names.join(", ")
+        ),
+    ))
+}
+
 /// The error for an auth configuration that could not be evaluated. That a variable is not set is told apart, because
 /// the command-line client then says how to set it.
 pub fn auth_failure(failure: &Failure) -> Error {
@@ -88,12 +110,20 @@ mod tests {
             {"type": "customJwt", "issuer": "i", "jwks": "j", "algorithm": "ES256"},
         ]}));
         assert_eq!(
-            providers.unwrap(),
+            providers.as_deref().unwrap(),
             [
                 json!({"applicationID": "web", "domain": "https://a.example"}),
                 json!({"type": "customJwt", "applicationID": null, "issuer": "i", "jwks": "j", "algorithm": "ES256"}),
             ]
         );
+        let refused = check_no_providers(&providers.unwrap()).unwrap_err();
+        assert!(
+            refused
+                .message
+                .ends_with("`auth.config.ts`: `https://a.example`, `i`."),
+            "{refused}"
+        );
+        assert_eq!(check_no_providers(&[]), Ok(()));
         for bad in [
             json!({}),
             json!({"providers": [{"domain": "d"}]}),

@@ -92,6 +92,38 @@ pub fn change_environment(
     Ok(())
 }
 
+/// Checks what an app's definition declares about variables: their values are text, so validators must be of strings.
+///
+/// # Errors
+/// `InvalidEnvVarDeclaration`.
+pub fn check_declarations(definition: &Json) -> Result<()> {
+    for entry in definition["envVars"].as_array().into_iter().flatten() {
+        let name = entry[0].as_str().unwrap_or_default();
+        let validator = entry[1]["value"].as_str();
+        let validator = validator.and_then(|text| serde_json::from_str(text).ok());
+        let validator = validator.and_then(|json| Validator::from_json(&json).ok());
+        if !validator.as_ref().is_some_and(describes_text) {
+            let validator = validator.map_or("it".to_owned(), |found| format!("`{found}`"));
+            return Err(Error::bad_request(
+                "InvalidEnvVarDeclaration",
+                format!(
+                    "The environment variable {name:?} is text, but {validator} is no validator of strings: use \
+                     `v.string()`, literal strings, or unions of them"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn describes_text(validator: &Validator) -> bool {
+    match validator {
+        Validator::String | Validator::Literal(Value::String(_)) => true,
+        Validator::Union(members) => members.iter().all(describes_text),
+        _ => false,
+    }
+}
+
 /// Checks the variables that an app's definition declares: required ones are set, and values match their validators.
 ///
 /// # Errors
@@ -201,6 +233,32 @@ mod tests {
         assert_eq!(code(&big, &mut variables), "EnvVarTotalSizeLimitMet");
         assert_eq!(code(&[("A", None), ("none", None)], &mut variables), "ok");
         assert_eq!(variables.keys().collect::<Vec<_>>(), ["B"]);
+    }
+
+    #[test]
+    fn declarations_are_of_text() {
+        let check = |validator: Json| {
+            let declared = json!(["A", {"type": "value", "value": validator.to_string()}]);
+            check_declarations(&json!({"envVars": [declared]}))
+        };
+        let on = json!({"type": "literal", "value": "on"});
+        for good in [
+            json!({"type": "string"}),
+            json!({"type": "union", "value": [on, on]}),
+        ] {
+            assert_eq!(check(good), Ok(()));
+        }
+        for bad in [
+            json!({"type": "number"}),
+            json!({"type": "literal", "value": 1.0}),
+            json!({"type": "union", "value": [on, {"type": "null"}]}),
+            json!({"type": "oops"}),
+        ] {
+            let error = check(bad).unwrap_err();
+            assert_eq!(error.code, "InvalidEnvVarDeclaration");
+            assert!(error.message.contains("\"A\""), "{error}");
+        }
+        assert_eq!(check_declarations(&Json::Null), Ok(()));
     }
 
     #[test]

@@ -38,12 +38,33 @@ pub fn is_user_index(index: &Index) -> bool {
     index.name != BY_ID && index.name != BY_CREATION_TIME
 }
 
-/// Refuses indexes on which queries could not run.
+/// Refuses indexes on which queries could not run, and indexes over fields that no document of their table can have.
 ///
 /// # Errors
-/// `InvalidSchema`, naming the index.
-pub fn check_supported(schema: &SchemaDefinition) -> Result<()> {
+/// `InvalidSchema`, naming the index, and the field.
+pub fn check_indexes(schema: &SchemaDefinition) -> Result<()> {
     for (name, definition) in schema.indexes() {
+        let document_type = schema
+            .tables
+            .get(&name.table)
+            .and_then(|table| table.document_type.as_ref());
+        let known = |field: &&FieldPath| {
+            document_type.is_none_or(|documents| documents.has_field(field.segments()))
+        };
+        if let Some(field) = definition
+            .kind
+            .fields()
+            .into_iter()
+            .find(|field| !known(field))
+        {
+            return Err(Error::bad_request(
+                "InvalidSchema",
+                format!(
+                    "The index `{name}` is over the field `{field}`, which documents of the table `{}` do not have.",
+                    name.table
+                ),
+            ));
+        }
         let kind = match definition.kind {
             IndexKind::Database { .. } => continue,
             IndexKind::Text { .. } => "text search",
@@ -136,11 +157,65 @@ mod tests {
     }
 
     #[test]
+    fn an_index_over_a_field_that_is_not_there_is_refused() {
+        let field = |json: Json| json!({"fieldType": json, "optional": true});
+        let author = json!({"type": "object", "value": {"name": field(json!({"type": "string"}))}});
+        let by_key =
+            json!({"type": "record", "keys": {"type": "string"}, "values": {"fieldType": author}});
+        let one = json!({"type": "object", "value": {"author": field(author), "extra": field(json!({"type": "any"})),
+            "authors": field(by_key), "list": field(json!({"type": "array", "value": {"type": "any"}}))}});
+        let other = json!({"type": "object", "value": {"author": field(json!({"type": "string"})),
+            "title": field(json!({"type": "string"}))}});
+        let either = json!({"type": "union", "value": [one, other]});
+        let check = |list: &str, path: &str, document_type: &Json| {
+            let index = match list {
+                "searchIndexes" => {
+                    json!({"indexDescriptor": "i", "searchField": path, "filterFields": []})
+                }
+                _ => json!({"indexDescriptor": "i", "fields": ["author", path]}),
+            };
+            let mut table =
+                json!({"tableName": "books", "indexes": [], "documentType": document_type});
+            table[list] = json!([index]);
+            let json = json!({"tables": [table], "schemaValidation": true});
+            check_indexes(&SchemaDefinition::from_json(&json).unwrap())
+        };
+        for (path, of_one, of_either) in [
+            ("title", false, true),
+            ("titel", false, false),
+            ("author.name", true, true),
+            ("author.nam", false, false),
+            ("author.name.first", false, false),
+            ("extra.whatever", true, true),
+            ("authors.anyone.name", true, true),
+            ("authors.anyone.age", false, false),
+            ("list.first", false, false),
+        ] {
+            assert_eq!(check("indexes", path, &one).is_ok(), of_one, "{path}");
+            assert_eq!(
+                check("stagedDbIndexes", path, &either).is_ok(),
+                of_either,
+                "{path}"
+            );
+            for unknown in [json!({"type": "any"}), Json::Null] {
+                assert_eq!(check("indexes", path, &unknown), Ok(()));
+            }
+        }
+        for list in ["indexes", "searchIndexes"] {
+            let error = check(list, "titel", &one).unwrap_err();
+            assert_eq!(
+                error.message,
+                "The index `books.i` is over the field `titel`, which documents of the table `books` do not have."
+            );
+        }
+    }
+
+    #[test]
     fn indexes_that_cannot_be_queried_are_refused() {
         let json = json!({"tables": [{"tableName": "notes", "indexes": [],
             "searchIndexes": [{"indexDescriptor": "find", "searchField": "title", "filterFields": []}]}]});
         let schema = SchemaDefinition::from_json(&json).unwrap();
-        let error = check_supported(&schema).unwrap_err();
+        let error = check_indexes(&schema).unwrap_err();
         assert!(error.message.contains("`notes.find`"), "{error}");
         let definition = &schema.indexes()[&IndexName {
             table: "notes".to_owned(),

@@ -14,9 +14,10 @@ mod request;
 pub mod response;
 
 pub use analysis::{
-    AnalyzedFunction, AnalyzedModule, CronSpec, HttpRoute, RoutePattern, Visibility,
+    Analysis, AnalyzedFunction, AnalyzedModule, CronSpec, HttpRoute, RoutePattern, Visibility,
+    analysis_inputs, check_runs, defines_functions,
 };
-pub use auth::{auth_failure, auth_providers};
+pub use auth::{auth_failure, auth_providers, check_no_providers};
 pub use deployment::{Deployment, FunctionDefinition, program};
 pub use record::{
     DeploymentRecord, ModuleRecord, module_document, module_from_document, module_hash,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::analysis::{AnalyzedModule, CronSpec};
+use super::analysis::{Analysis, AnalyzedModule, CronSpec};
 use crate::engine::{Environment, Module};
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
@@ -24,6 +24,9 @@ pub struct DeploymentRecord {
     pub modules: BTreeMap<String, ModuleRecord>,
     /// What function modules export, by path.
     pub analysis: BTreeMap<String, AnalyzedModule>,
+    /// What the analysis was made from.
+    #[serde(default)]
+    pub imports: Analysis,
     /// What `convex.config.js` says; null if there was none.
     pub definition: Json,
     /// Who issues the tokens of users: `{applicationID, domain}` or `{type: "customJwt", …}` each.
@@ -182,6 +185,10 @@ mod tests {
                 "a.js".to_owned(),
                 serde_json::from_value(module.clone()).unwrap(),
             )]),
+            imports: Analysis {
+                inputs: "i".to_owned(),
+                modules: BTreeMap::from([("a.js".to_owned(), ["_deps/b.js".to_owned()].into())]),
+            },
             definition: Json::Null,
             auth: vec![json!({"domain": "d", "applicationID": "a"})],
             udf_server_version: "1.48.0".to_owned(),

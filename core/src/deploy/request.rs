@@ -48,10 +48,17 @@ impl PushRequest {
     /// `InvalidConfig` for another shape, `InvalidModules` for bad paths, `InvalidDefinition` or
     /// `InvalidExternalModules` for features that are not supported.
     pub fn parse(body: Json) -> Result<Self> {
-        let body: Body = serde_json::from_value(body).map_err(|error| {
-            Error::bad_request("InvalidConfig", format!("The push is malformed: {error}"))
-        })?;
+        let body: Body = serde_json::from_value(body).map_err(malformed)?;
         let app = body.app_definition;
+        // Packages that know nothing of hashes send all modules each time, by another name. A push that has neither would
+        // come to nothing and look like a success.
+        let Some(changed_modules) = app.changed_modules.or(app.functions) else {
+            return Err(Error::bad_request(
+                "InvalidConfig",
+                "The push is malformed: it has no list of modules. This server knows the pushes of npm `convex` from \
+                 1.17 to 1.49.",
+            ));
+        };
         if let Some(name) = app.dependencies.first().cloned().or_else(|| {
             let component = body.component_definitions.first()?;
             Some(component["definitionPath"].as_str()?.to_owned())
@@ -64,19 +71,11 @@ impl PushRequest {
                 ),
             ));
         }
-        let modules = app.changed_modules.len() + app.unchanged_module_hashes.len();
+        let modules = changed_modules.len() + app.unchanged_module_hashes.len();
         if modules > MODULES_MAX {
-            return Err(invalid_modules(format!(
-                "The app has {modules} modules, but the maximum is {MODULES_MAX}"
-            )));
+            return Err(too_many(modules));
         }
-        let mut changed = BTreeMap::new();
-        for module in app.changed_modules {
-            let module = module.check()?;
-            if let Some(twice) = changed.insert(module.path.clone(), module) {
-                return Err(sent_twice(&twice.path));
-            }
-        }
+        let changed = by_path(changed_modules)?;
         let mut unchanged = BTreeMap::new();
         for module in app.unchanged_module_hashes {
             check_module(&module.path, module.environment)?;
@@ -99,6 +98,77 @@ impl PushRequest {
             udf_server_version: app.udf_server_version,
         })
     }
+
+    /// Reads the body of `/api/push_config`, the whole push of npm `convex` up to 1.28 in one request. Its schema has
+    /// come before, with `/api/prepare_schema`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_config(body: Json) -> Result<Self> {
+        let body: ConfigBody = serde_json::from_value(body).map_err(malformed)?;
+        if body.modules.len() > MODULES_MAX {
+            return Err(too_many(body.modules.len()));
+        }
+        if !body.config.auth_info.unwrap_or_default().is_empty() {
+            return Err(Error::bad_request(
+                "InvalidConfig",
+                "This server does not verify tokens of users yet. Remove `authInfo` from `convex.json`.",
+            ));
+        }
+        Ok(Self {
+            dry_run: false,
+            for_codegen: false,
+            definition: None,
+            schema: None,
+            changed: by_path(body.modules)?,
+            unchanged: BTreeMap::new(),
+            udf_server_version: body.udf_server_version,
+        })
+    }
+
+    /// Reads the body of `/api/prepare_schema`: the schema of such a push, and whether it is not to be put in force.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_schema(body: Json) -> Result<(Module, bool)> {
+        let body: SchemaBody = serde_json::from_value(body).map_err(malformed)?;
+        Ok((body.bundle.check()?, body.dry_run))
+    }
+}
+
+/// Checks modules and names them by their paths.
+fn by_path(modules: Vec<ModuleBody>) -> Result<BTreeMap<String, Module>> {
+    let mut checked = BTreeMap::new();
+    for module in modules {
+        let module = module.check()?;
+        if let Some(twice) = checked.insert(module.path.clone(), module) {
+            return Err(sent_twice(&twice.path));
+        }
+    }
+    Ok(checked)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigBody {
+    config: Config,
+    modules: Vec<ModuleBody>,
+    udf_server_version: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    #[serde(default)]
+    auth_info: Option<Vec<Json>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SchemaBody {
+    bundle: ModuleBody,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -122,8 +192,12 @@ struct AppDefinition {
     dependencies: Vec<String>,
     #[serde(default)]
     schema: Option<ModuleBody>,
+    /// What npm `convex` sends from 1.31.3 on.
     #[serde(default)]
-    changed_modules: Vec<ModuleBody>,
+    changed_modules: Option<Vec<ModuleBody>>,
+    /// What it sent before.
+    #[serde(default)]
+    functions: Option<Vec<ModuleBody>>,
     #[serde(default)]
     unchanged_module_hashes: Vec<UnchangedBody>,
     udf_server_version: String,
@@ -184,6 +258,16 @@ fn check_module(path: &str, environment: Environment) -> Result<()> {
     Ok(())
 }
 
+fn malformed(error: serde_json::Error) -> Error {
+    Error::bad_request("InvalidConfig", format!("The push is malformed: {error}"))
+}
+
+fn too_many(modules: usize) -> Error {
+    invalid_modules(format!(
+        "The app has {modules} modules, but the maximum is {MODULES_MAX}"
+    ))
+}
+
 fn invalid_modules(message: String) -> Error {
     Error::bad_request("InvalidModules", message)
 }
@@ -228,6 +312,44 @@ mod tests {
         assert_eq!(request.unchanged["http.js"].hash, "ab");
         assert_eq!(request.schema.unwrap().path, "schema.js");
         assert_eq!(request.udf_server_version, "1.48.0");
+    }
+
+    #[test]
+    fn reads_what_older_command_lines_send() {
+        let a = module("a.js", "isolate");
+        let mut whole = body(json!({"functions": [a]}));
+        let app = whole["appDefinition"].as_object_mut().unwrap();
+        app.remove("changedModules");
+        app.remove("unchangedModuleHashes");
+        let request = PushRequest::parse(whole.clone()).unwrap();
+        assert_eq!(request.changed.keys().collect::<Vec<_>>(), ["a.js"]);
+        whole["appDefinition"]["functions"].take();
+        let error = PushRequest::parse(whole).unwrap_err();
+        assert!(error.message.contains("no list of modules"), "{error}");
+
+        let config = json!({"adminKey": "k", "config": {"functions": "convex/"}, "modules": [a],
+            "nodeDependencies": [], "udfServerVersion": "1.24.8", "schemaId": "s"});
+        let request = PushRequest::parse_config(config.clone()).unwrap();
+        assert_eq!(request.changed.keys().collect::<Vec<_>>(), ["a.js"]);
+        assert_eq!(request.udf_server_version, "1.24.8");
+        let mut with_auth = config.clone();
+        with_auth["config"]["authInfo"] = json!([{"domain": "d", "applicationID": "a"}]);
+        let mut node = config.clone();
+        node["modules"][0]["environment"] = json!("node");
+        let mut twice = config;
+        twice["modules"] = json!([a, a]);
+        for (config, code) in [
+            (with_auth, "InvalidConfig"),
+            (node, "InvalidExternalModules"),
+            (twice, "InvalidModules"),
+            (json!({}), "InvalidConfig"),
+        ] {
+            assert_eq!(PushRequest::parse_config(config).unwrap_err().code, code);
+        }
+        let schema =
+            json!({"bundle": module("schema.js", "isolate"), "adminKey": "k", "dryRun": true});
+        let (schema, dry_run) = PushRequest::parse_schema(schema).unwrap();
+        assert_eq!((schema.path.as_str(), dry_run), ("schema.js", true));
     }
 
     #[test]

@@ -146,12 +146,7 @@ impl Backend {
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .into();
         let log = Arc::new(FunctionLog::new(database.runtime().clone()));
-        let deployer = Deployer::open(
-            database.clone(),
-            engine.clone(),
-            built_in_env.clone(),
-            log.clone(),
-        );
+        let deployer = Deployer::open(database.clone(), engine.clone(), built_in_env.clone());
         let functions = Functions::new(
             database,
             engine,
@@ -430,6 +425,30 @@ impl Backend {
     /// `/api/deploy2/finish_push`.
     pub async fn finish_push(&self, request: Json) -> Result<Json> {
         self.deployer.finish_push(request).await
+    }
+
+    /// `/api/prepare_schema`: the schema of a push by npm `convex` up to 1.28.
+    ///
+    /// # Errors
+    /// As [`Deployer::prepare_schema`].
+    pub async fn prepare_schema(&self, request: Json) -> Result<Json> {
+        self.deployer.prepare_schema(request).await
+    }
+
+    /// `/api/schema_state/{id}`: how far a prepared schema is.
+    ///
+    /// # Errors
+    /// As [`Deployer::schema_state`].
+    pub fn schema_state(&self, id: &str) -> Result<Json> {
+        self.deployer.schema_state(id)
+    }
+
+    /// `/api/push_config`: the code of a push by npm `convex` up to 1.28.
+    ///
+    /// # Errors
+    /// As [`Deployer::push_config`].
+    pub async fn push_config(&self, request: Json) -> Result<Json> {
+        self.deployer.push_config(request).await
     }
 
     /// `/api/update_environment_variables`: `{"changes":[{"name","value"|null}]}`.

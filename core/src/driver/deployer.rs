@@ -13,40 +13,27 @@ use serde_json::{Value as Json, json};
 
 use super::Database;
 use super::attempts::Attempts;
-use super::deployment::{AUTH_CONFIG, environment_variables, load_modules};
-use super::function_log::FunctionLog;
+use super::deployment::environment_variables;
+use super::evaluation::Evaluated;
 use super::schema_change;
 use super::schema_worker;
 use crate::deploy::environment::check_declared_environment;
-use crate::deploy::indexes::check_supported;
 use crate::deploy::{
-    AnalyzedModule, DeploymentRecord, FunctionDefinition, ModuleRecord, PushRequest, auth_failure,
-    auth_providers, module_document, module_hash, program, response,
+    DeploymentRecord, ModuleRecord, PushRequest, module_document, module_hash, response,
 };
-use crate::engine::{Evaluation, Failure, FunctionEngine, FunctionKind, Module, Program};
-use crate::error::{Error, ErrorKind, Result};
+use crate::engine::FunctionEngine;
+use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::schema::{IndexDiff, SchemaDefinition};
 use crate::transaction::Transaction;
-use crate::value::{DocumentId, FunctionPath, Object, Value};
+use crate::value::{DocumentId, Object, Value};
 
 /// The deploy side of a server.
 pub struct Deployer {
     pub(super) database: Database,
     pub(super) engine: Arc<dyn FunctionEngine>,
     pub(super) built_in_env: BTreeMap<String, String>,
-    log: Arc<FunctionLog>,
     /// Wakes the worker; it ends when this is dropped.
     worker: mpsc::Sender<()>,
-}
-
-/// What evaluating a push gives.
-struct Evaluated {
-    record: DeploymentRecord,
-    /// Sources that are not stored yet, by path.
-    new_modules: BTreeMap<String, Module>,
-    schema: Option<SchemaDefinition>,
-    /// The user's variables that the code was evaluated with.
-    environment: BTreeMap<String, String>,
 }
 
 impl Deployer {
@@ -55,7 +42,6 @@ impl Deployer {
         database: Database,
         engine: Arc<dyn FunctionEngine>,
         built_in_env: BTreeMap<String, String>,
-        log: Arc<FunctionLog>,
     ) -> Self {
         let (worker, wakeups) = mpsc::channel(1);
         let run = schema_worker::run(database.clone(), wakeups);
@@ -64,7 +50,6 @@ impl Deployer {
             database,
             engine,
             built_in_env,
-            log,
             worker,
         }
     }
@@ -150,151 +135,25 @@ impl Deployer {
             return Ok(response::finished((record, None), (record, None)));
         }
         let mut attempts = Attempts::new();
-        let (response, warnings) = loop {
+        let response = loop {
             let mut tx = self.database.begin();
-            let finished = self.make_live(&mut tx, id, message).await?;
+            let response = self.make_live(&mut tx, id, message).await?;
             match self.database.commit(tx).await {
-                Ok(_) => break finished,
+                Ok(_) => break response,
                 Err(error) => attempts.again(error, concurrent_push)?,
             }
         };
-        for warning in warnings {
-            self.log.warn(&warning);
-        }
         self.wake_worker();
         Ok(response)
     }
 
-    fn wake_worker(&self) {
+    pub(super) fn wake_worker(&self) {
         // A full channel means that it will look again anyway.
         let _ = self.worker.clone().try_send(());
     }
 
-    async fn evaluate(&self, request: &PushRequest) -> Result<Evaluated> {
-        let runtime = self.database.runtime();
-        let (import_seed, import_time) = (runtime.entropy(), runtime.now());
-        let mut tx = self.database.begin();
-        let live = live(&mut tx)?.map(|(_, live)| live);
-        let environment = environment_variables(&tx.configuration("_environment_variables"))?;
-        let records = unchanged_modules(request, live.as_ref())?;
-        let mut modules = load_modules(&self.database, &mut tx, &records).await?;
-        modules.extend(request.changed.clone());
-        let mut all_env = self.built_in_env.clone();
-        all_env.extend(environment.clone());
-        let make = |modules, env| Arc::new(program(modules, env, import_seed, import_time));
-        let alone = |module: &Module, env| {
-            make(BTreeMap::from([(module.path.clone(), module.clone())]), env)
-        };
-
-        let auth = match modules.remove(AUTH_CONFIG) {
-            Some(module) => self.evaluate_auth(alone(&module, all_env.clone())).await?,
-            None => Vec::new(),
-        };
-        let definition = match &request.definition {
-            Some(module) => {
-                self.evaluate_definition(module, alone(module, all_env.clone()))
-                    .await?
-            }
-            None => Json::Null,
-        };
-        let schema = match &request.schema {
-            Some(module) => Some(
-                self.evaluate_schema_module(module, alone(module, BTreeMap::new()))
-                    .await?,
-            ),
-            None => None,
-        };
-        let analysis = self.evaluate_functions(make(modules, all_env)).await?;
-        let record = DeploymentRecord {
-            modules: records,
-            analysis,
-            definition,
-            auth,
-            udf_server_version: request.udf_server_version.clone(),
-            import_seed,
-            import_time,
-        };
-        Ok(Evaluated {
-            record,
-            new_modules: request.changed.clone(),
-            schema,
-            environment,
-        })
-    }
-
-    /// Evaluates the auth configuration, the one module of `program`.
-    pub(super) async fn evaluate_auth(&self, program: Arc<Program>) -> Result<Vec<Json>> {
-        let evaluation = Evaluation::AuthConfig(AUTH_CONFIG.to_owned());
-        let config = self.engine.evaluate(program, evaluation).await;
-        auth_providers(config.map_err(|failure| auth_failure(&failure))?)
-    }
-
-    async fn evaluate_definition(&self, module: &Module, program: Arc<Program>) -> Result<Json> {
-        let evaluation = Evaluation::Definition(module.path.clone());
-        let definition = self.engine.evaluate(program, evaluation).await;
-        let definition = definition.map_err(|failure| refused("InvalidDefinition", &failure))?;
-        let children = definition["childComponents"].as_array();
-        if children.is_some_and(|children| !children.is_empty()) {
-            return Err(Error::bad_request(
-                "InvalidDefinition",
-                "This server does not support components yet. Remove them from `convex.config.ts`.",
-            ));
-        }
-        Ok(definition)
-    }
-
-    /// Evaluates the schema of a push and nothing else of it.
-    pub(super) async fn evaluate_schema_only(
-        &self,
-        request: Json,
-    ) -> Result<Option<SchemaDefinition>> {
-        let evaluated = async {
-            let request = PushRequest::parse(request)?;
-            let Some(module) = &request.schema else {
-                return Ok(None);
-            };
-            let runtime = self.database.runtime();
-            let modules = BTreeMap::from([(module.path.clone(), module.clone())]);
-            let program = program(modules, BTreeMap::new(), runtime.entropy(), runtime.now());
-            let schema = self
-                .evaluate_schema_module(module, Arc::new(program))
-                .await?;
-            Ok(Some(schema))
-        };
-        evaluated.await.map_err(pushing)
-    }
-
-    async fn evaluate_schema_module(
-        &self,
-        module: &Module,
-        program: Arc<Program>,
-    ) -> Result<SchemaDefinition> {
-        let evaluation = Evaluation::Schema(module.path.clone());
-        let schema = self.engine.evaluate(program, evaluation).await;
-        let schema = schema.map_err(|failure| refused("InvalidSchema", &failure))?;
-        let schema = SchemaDefinition::from_json(&schema)?;
-        check_supported(&schema)?;
-        Ok(schema)
-    }
-
-    async fn evaluate_functions(
-        &self,
-        program: Arc<Program>,
-    ) -> Result<BTreeMap<String, AnalyzedModule>> {
-        let analysis = self.engine.evaluate(program, Evaluation::Functions).await;
-        let mut analysis = analysis.map_err(|failure| refused("InvalidModules", &failure))?;
-        let analysis: BTreeMap<String, AnalyzedModule> =
-            serde_json::from_value(analysis["modules"].take()).map_err(|error| {
-                Error::internal(format!(
-                    "The engine's analysis of modules is malformed: {error}"
-                ))
-            })?;
-        check_functions(&analysis)?;
-        Ok(analysis)
-    }
-
     /// Stores an evaluated push beside the live deployment and gives the answer for the client.
-    async fn store(
+    pub(super) async fn store(
         &self,
         tx: &mut Transaction,
         request: &PushRequest,
@@ -340,13 +199,13 @@ impl Deployer {
         ))
     }
 
-    /// Makes the push of that id live. Gives the answer, and warnings about what will not work.
-    async fn make_live(
+    /// Makes the push of that id live. Gives the answer.
+    pub(super) async fn make_live(
         &self,
         tx: &mut Transaction,
         push: DocumentId,
         message: Option<&str>,
-    ) -> Result<(Json, Vec<String>)> {
+    ) -> Result<Json> {
         let db = &self.database;
         let Some(row) = db.get(tx, push).await? else {
             return Err(race("another push has been started or finished"));
@@ -369,11 +228,10 @@ impl Deployer {
         document.insert_unchecked("message", message);
         tx.insert_system("_deployments", document)?;
         tx.delete(push, &row)?;
-        let response = response::finished(
+        Ok(response::finished(
             (live.as_ref().map(|(_, live)| live), old_schema.as_deref()),
             (Some(&record), new_schema.as_deref()),
-        );
-        Ok((response, warnings(&record)))
+        ))
     }
 }
 
@@ -387,21 +245,26 @@ pub(super) fn live(tx: &mut Transaction) -> Result<Option<(DocumentId, Deploymen
 }
 
 /// What is stored of the modules that a push leaves as they are.
-fn unchanged_modules(
+pub(super) fn unchanged_modules(
     request: &PushRequest,
     live: Option<&DeploymentRecord>,
 ) -> Result<BTreeMap<String, ModuleRecord>> {
     let mut records = BTreeMap::new();
     for (path, unchanged) in &request.unchanged {
         let stored = live.and_then(|live| live.modules.get(path));
-        let stored = stored.filter(|stored| {
-            stored.hash == unchanged.hash && stored.environment == unchanged.environment
-        });
-        let stored = stored.ok_or_else(|| {
-            let message = format!("The server does not have `{path}` as it was. Push again.");
-            Error::bad_request("InvalidModules", message)
-        })?;
-        records.insert(path.clone(), stored.clone());
+        let code = match stored {
+            None => "MissingExistingModule",
+            Some(stored) if stored.hash != unchanged.hash => "ExistingModuleHashConflict",
+            Some(stored) if stored.environment != unchanged.environment => {
+                "ExistingModuleEnvConflict"
+            }
+            Some(stored) => {
+                records.insert(path.clone(), stored.clone());
+                continue;
+            }
+        };
+        let message = format!("The server does not have `{path}` as it was. Push again.");
+        return Err(Error::new(ErrorClass::Conflict, code, message));
     }
     Ok(records)
 }
@@ -424,61 +287,7 @@ async fn delete_modules<'r>(
     Ok(())
 }
 
-/// Checks names and validators of functions, and that jobs run functions that are there.
-fn check_functions(analysis: &BTreeMap<String, AnalyzedModule>) -> Result<()> {
-    let mut kinds = BTreeMap::new();
-    for (module, analyzed) in analysis {
-        for function in &analyzed.functions {
-            let definition = FunctionDefinition::new(module, function)
-                .map_err(|error| Error::bad_request("InvalidModules", error.message))?;
-            kinds.insert(definition.path.canonical(), definition.kind);
-        }
-    }
-    let crons = analysis
-        .values()
-        .flat_map(|module| module.cron_specs.iter().flatten());
-    for cron in crons {
-        let name = cron.spec["name"].as_str().unwrap_or_default();
-        let kind = FunctionPath::parse(name)
-            .ok()
-            .and_then(|path| kinds.get(&path.canonical()));
-        let problem = match kind {
-            None => "does not exist",
-            Some(FunctionKind::Query) => "is a query; only mutations and actions can be scheduled",
-            Some(_) => continue,
-        };
-        return Err(Error::bad_request(
-            "InvalidModules",
-            format!(
-                "The cron job `{}` runs `{name}`, which {problem}",
-                cron.identifier
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// What a deployment has that this server accepts and does not run.
-fn warnings(record: &DeploymentRecord) -> Vec<String> {
-    let crons = record.crons().count();
-    let routes = record.analysis.values();
-    let routes = routes.filter_map(|module| module.http_routes.as_ref());
-    let routes: usize = routes.map(Vec::len).sum();
-    let mut warnings = Vec::new();
-    if crons > 0 {
-        warnings.push(format!(
-            "{crons} cron jobs are deployed, but this server does not run cron jobs yet."
-        ));
-    }
-    if routes > 0 {
-        warnings.push(format!(
-            "{routes} HTTP routes are deployed, but this server does not run HTTP actions yet."
-        ));
-    }
-    warnings
-}
-
-fn index_diff(tx: &mut Transaction, schema: Option<&SchemaDefinition>) -> IndexDiff {
+pub(super) fn index_diff(tx: &mut Transaction, schema: Option<&SchemaDefinition>) -> IndexDiff {
     let active = tx.schemas().active;
     let existing = active.map(|active| active.definition.indexes());
     let wanted = schema.map(SchemaDefinition::indexes);
@@ -508,18 +317,13 @@ pub(super) fn id_of(document: &Object) -> Result<DocumentId> {
         .ok_or_else(|| Error::internal("A stored document has no id."))
 }
 
-/// The error for code that could not be evaluated.
-fn refused(code: &'static str, failure: &Failure) -> Error {
-    Error::bad_request(code, failure.to_string().trim_end())
-}
-
 pub(super) fn race(why: &str) -> Error {
     let message =
         format!("The push cannot be finished, because {why} since it was started. Push again.");
     Error::bad_request("RaceDetected", message)
 }
 
-fn concurrent_push() -> Error {
+pub(super) fn concurrent_push() -> Error {
     Error::bad_request(
         "ConcurrentPush",
         "Another push or a change of the configuration came in between. Push again.",
@@ -527,7 +331,7 @@ fn concurrent_push() -> Error {
 }
 
 /// Says that an error happened while pushing, if it is one for the developer.
-fn pushing(error: Error) -> Error {
+pub(super) fn pushing(error: Error) -> Error {
     if error.kind() != ErrorKind::User {
         return error;
     }

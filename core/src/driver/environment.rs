@@ -12,7 +12,7 @@ use super::schema_change::replace;
 use crate::deploy::environment::{
     EnvironmentChange, change_environment, check_declared_environment, parse_environment_changes,
 };
-use crate::deploy::program;
+use crate::deploy::{check_no_providers, program};
 use crate::error::{Error, Result};
 use crate::transaction::Transaction;
 use crate::value::{Object, Value};
@@ -98,6 +98,7 @@ impl Deployer {
         let program = program(module, all, record.import_seed, record.import_time);
         let auth = self.evaluate_auth(Arc::new(program)).await?;
         if auth != record.auth {
+            check_no_providers(&auth)?;
             record.auth = auth;
             let row = self.database.get(tx, id).await?;
             let row = row.ok_or_else(|| Error::internal("The live deployment has no document."))?;

@@ -243,7 +243,7 @@ impl Deployer {
 }
 
 /// All indexes that users defined, with their tables.
-fn user_indexes(tx: &mut Transaction) -> Vec<(Arc<Table>, Arc<Index>)> {
+pub(super) fn user_indexes(tx: &mut Transaction) -> Vec<(Arc<Table>, Arc<Index>)> {
     let tables = tx.tables();
     let tables = tables.into_iter().filter(|table| !table.is_system());
     let indexes = tables.flat_map(|table| {

@@ -315,9 +315,10 @@ impl std::fmt::Display for LogLine {
 /// What to evaluate at push time.
 #[derive(Clone, Debug)]
 pub enum Evaluation {
-    /// Import each function module and list what it exports: `{"modules": {"dir/file.js": {"functions": […],
-    /// "httpRoutes": …, "cronSpecs": …}}}`, the `AnalyzedModule` shapes of the deploy API.
-    Functions,
+    /// Import each of these modules, by itself, and list what it exports: `{"modules": {"dir/file.js": {"functions":
+    /// […], "httpRoutes": …, "cronSpecs": …, "imports": […]}}}`, the `AnalyzedModule` shapes of the deploy API, and the
+    /// paths of all modules that were loaded for it.
+    Functions(Vec<String>),
     /// Run `schema.js` (the path given) and return the exported schema object.
     Schema(String),
     /// Run the auth configuration module (the path given) and return `{"providers":[…]}`.

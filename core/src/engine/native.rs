@@ -70,9 +70,9 @@ impl FunctionEngine for NativeEngine {
         evaluation: Evaluation,
     ) -> BoxFuture<'static, Result<Json, Failure>> {
         let result = match evaluation {
-            Evaluation::Functions => {
+            Evaluation::Functions(paths) => {
                 let mut modules = serde_json::Map::new();
-                for path in program.modules.keys() {
+                for path in &paths {
                     let functions: Vec<_> = self
                         .functions
                         .iter()
@@ -86,6 +86,7 @@ impl FunctionEngine for NativeEngine {
                         .collect();
                     let module = json!({
                         "functions": functions, "httpRoutes": null, "cronSpecs": null, "sourceMapped": null,
+                        "imports": [path],
                     });
                     modules.insert(path.clone(), module);
                 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use concave_core::driver::Backend;
 use serde_json::Value as Json;
 
@@ -18,6 +18,9 @@ type Shared = State<Arc<Backend>>;
 pub fn routes() -> Router<Arc<Backend>> {
     Router::new()
         .route("/api/get_config_hashes", post(get_config_hashes))
+        .route("/api/prepare_schema", post(prepare_schema))
+        .route("/api/schema_state/{id}", get(schema_state))
+        .route("/api/push_config", post(push_config))
         .route("/api/deploy2/start_push", post(start_push))
         .route("/api/deploy2/evaluate_push", post(evaluate_push))
         .route("/api/deploy2/evaluate_schema", post(evaluate_schema))
@@ -32,6 +35,26 @@ async fn get_config_hashes(
     PushBody(_): PushBody<Json>,
 ) -> ApiResult {
     Ok(ok_json(&backend.get_config_hashes().await?))
+}
+
+async fn prepare_schema(
+    State(backend): Shared,
+    _: Writer,
+    PushBody(request): PushBody<Json>,
+) -> ApiResult {
+    Ok(ok_json(&backend.prepare_schema(request).await?))
+}
+
+async fn schema_state(State(backend): Shared, _: Admin, Path(id): Path<String>) -> ApiResult {
+    Ok(ok_json(&backend.schema_state(&id)?))
+}
+
+async fn push_config(
+    State(backend): Shared,
+    _: Writer,
+    PushBody(request): PushBody<Json>,
+) -> ApiResult {
+    Ok(ok_json(&backend.push_config(request).await?))
 }
 
 async fn start_push(

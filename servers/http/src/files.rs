@@ -15,6 +15,7 @@ use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
 use crate::error::ApiError;
+use crate::missing::missing_feature;
 
 const BANNER: &str = "This is a Concave deployment. Point a Convex client at this address.\n";
 
@@ -123,12 +124,19 @@ fn is_hidden(path: &str) -> bool {
 }
 
 fn unknown_endpoint(method: &Method, uri: &Uri) -> Response {
-    ApiError::from(Error::new(
-        ErrorClass::NotFound,
-        "NotFound",
-        format!("There is no endpoint {method} {}.", uri.path()),
-    ))
-    .into_response()
+    let error = match missing_feature(uri.path()) {
+        // Clients take 404 for a server that is still starting, and try again for half a minute.
+        Some(feature) => Error::bad_request(
+            "FeatureNotAvailable",
+            format!("{feature} not available on this server yet."),
+        ),
+        None => Error::new(
+            ErrorClass::NotFound,
+            "NotFound",
+            format!("There is no endpoint {method} {}.", uri.path()),
+        ),
+    };
+    ApiError::from(error).into_response()
 }
 
 #[cfg(test)]

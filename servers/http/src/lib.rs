@@ -11,6 +11,7 @@
 //! | `data` | shapes, indexes, deleting tables, scheduled functions |
 //! | `plain` | version, name, echo |
 //! | `files` | static files, and all that is not there |
+//! | `missing` | which features those belong to that are not there yet |
 //!
 //! `requester` reads credentials, `access` verifies them, `host` refuses foreign names of this machine, `body` reads and
 //! writes JSON, `error` writes errors. There are no decisions here
@@ -28,6 +29,7 @@ mod files;
 mod functions;
 mod host;
 mod http_actions;
+mod missing;
 mod plain;
 mod requester;
 

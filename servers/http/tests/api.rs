@@ -474,6 +474,141 @@ async fn admins_have_a_key() {
     }
 }
 
+/// The endpoints of the reference that are not here yet, as its command line and its tools call them.
+#[tokio::test]
+async fn what_is_not_there_yet_says_so() {
+    let world = World::new().await;
+    let authorization = world.authorization();
+    let admin = [("authorization", authorization.as_str())];
+    for (method, path, feature) in [
+        (
+            "POST",
+            "/api/export/request/zip?includeStorage=false",
+            "Export",
+        ),
+        ("GET", "/api/export/zip/1234", "Export"),
+        ("POST", "/api/export/set_expiration/1", "Export"),
+        ("POST", "/api/export/cancel/1", "Export"),
+        ("POST", "/api/import?tableName=t&format=csv", "Import"),
+        ("POST", "/api/import/start_upload", "Import"),
+        (
+            "POST",
+            "/api/import/upload_part?uploadToken=t&partNumber=1",
+            "Import",
+        ),
+        ("POST", "/api/import/finish_upload", "Import"),
+        ("POST", "/api/perform_import", "Import"),
+        ("POST", "/api/cancel_import", "Import"),
+        ("POST", "/api/storage/upload?token=t", "File storage"),
+        ("GET", "/api/storage/3b1c", "File storage"),
+        ("GET", "/api/list_snapshot", "Streaming export"),
+        ("POST", "/api/document_deltas", "Streaming export"),
+        ("GET", "/api/json_schemas", "Streaming export"),
+        (
+            "GET",
+            "/api/test_streaming_export_connection",
+            "Streaming export",
+        ),
+        ("GET", "/api/get_table_column_names", "Streaming export"),
+        (
+            "POST",
+            "/api/data_sync_cursor_from_deltas",
+            "Streaming export",
+        ),
+        ("POST", "/api/v1/data/sync", "Streaming export"),
+        ("GET", "/api/v1/data/list_active_syncs", "Streaming export"),
+        (
+            "PUT",
+            "/api/streaming_import/clear_tables",
+            "Streaming import",
+        ),
+        ("GET", "/api/app_metrics/udf_rate", "Metrics"),
+        (
+            "POST",
+            "/api/delete_scheduled_functions_table",
+            "scheduled functions",
+        ),
+        ("POST", "/api/update_canonical_url", "canonical URLs"),
+        ("POST", "/api/v1/update_canonical_url", "canonical URLs"),
+        ("POST", "/api/v1/pause_deployment", "management API"),
+        ("GET", "/api/v1/list_log_streams", "management API"),
+        ("POST", "/api/actions/query", "Node.js actions"),
+        ("POST", "/api/get_config", "before 1.17"),
+    ] {
+        let request = Request::builder()
+            .method(Method::from_bytes(method.as_bytes()).unwrap())
+            .uri(path)
+            .header(admin[0].0, admin[0].1)
+            .body(Body::empty())
+            .unwrap();
+        let answer = world.send(request).await;
+        answer.refused(400, "FeatureNotAvailable");
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(feature), "{path}: {message}");
+        assert!(
+            message.ends_with("not available on this server yet."),
+            "{message}"
+        );
+    }
+    world
+        .get("/api/nope", &admin)
+        .await
+        .refused(404, "NotFound");
+}
+
+#[tokio::test]
+async fn older_command_lines_push_in_two_requests() {
+    let world = World::new().await;
+    let authorization = world.authorization();
+    let admin = [("authorization", authorization.as_str())];
+    let schema = json!({"tables": [{"tableName": "notes", "indexes": [], "documentType": {"type": "any"}}],
+        "schemaValidation": true});
+    let bundle =
+        json!({"path": "schema.js", "source": schema.to_string(), "environment": "isolate"});
+    let prepare = json!({"adminKey": world.key, "bundle": bundle, "dryRun": false});
+    let refused = world
+        .post("/api/prepare_schema", json!({"bundle": bundle}))
+        .await;
+    refused.refused(403, "BadDeployKey");
+    let prepared = world
+        .post_with("/api/prepare_schema", prepare, &admin)
+        .await;
+    assert_eq!(prepared.status, 200, "{}", prepared.text());
+    let id = prepared.json()["schemaId"].clone();
+    let path = format!("/api/schema_state/{}", id.as_str().unwrap());
+    world.get(&path, &[]).await.refused(403, "BadDeployKey");
+    let state = world.get(&path, &admin).await.json();
+    assert_eq!(
+        state,
+        json!({"indexes": [], "schemaState": {"state": "validated"}})
+    );
+
+    let module = json!({"path": "notes.js", "source": "", "environment": "isolate"});
+    let push = json!({"adminKey": world.key, "config": {"functions": "convex/"}, "modules": [module],
+        "nodeDependencies": [], "udfServerVersion": "1.24.8", "schemaId": id});
+    let pushed = world.post_with("/api/push_config", push, &admin).await;
+    assert_eq!(pushed.status, 200, "{}", pushed.text());
+    let call = json!({"path": "dir/notes:shout", "args": {"text": "x"}});
+    let gone = world.post("/api/query", call).await.json();
+    let text = gone["errorMessage"].as_str().unwrap();
+    assert!(
+        text.contains(
+            "Could not find public function for 'dir/notes:shout'. Did you forget to run `npx convex dev` or \
+             `npx convex deploy`?"
+        ),
+        "{text}"
+    );
+    let echo = json!({"path": "notes:echo", "args": {"n": 1}});
+    assert_eq!(
+        world.post("/api/query", echo).await.json()["value"],
+        json!({"n": 1.0})
+    );
+    assert_eq!(
+        world.get(&path, &admin).await.json()["schemaState"]["state"],
+        "active"
+    );
+}
+
 #[tokio::test]
 async fn environment_variables_are_set_and_listed() {
     let world = World::new().await;

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use concave_core::engine::{Environment, Evaluation, Failure, Program};
+use concave_core::engine::{Evaluation, Failure, Program};
 use serde_json::{Map, Value as Json, json};
 
 use super::world::{Argument, Entry, World, call_for_text, import};
 use crate::modules::SCHEME;
 use crate::{HostInputs, Phase, SourceMaps};
-
-/// Modules that are evaluated in their own ways.
-const NOT_FUNCTIONS: [&str; 3] = ["schema.js", "auth.config.js", "convex.config.js"];
 
 /// Evaluates in a world that is then thrown away.
 pub(crate) fn evaluate<W: World>(
@@ -26,7 +23,7 @@ pub(crate) fn evaluate<W: World>(
         maps,
     };
     match evaluation {
-        Evaluation::Functions => evaluator.functions(),
+        Evaluation::Functions(paths) => evaluator.functions(paths),
         Evaluation::Schema(path) => evaluator.exported(path, false, Entry::Schema),
         Evaluation::AuthConfig(path) => evaluator.exported(path, true, Entry::AuthConfig),
         Evaluation::Definition(path) => evaluator.exported(path, false, Entry::Definition),
@@ -40,16 +37,9 @@ struct Evaluator<'a, W> {
 }
 
 impl<W: World> Evaluator<'_, W> {
-    fn functions(&mut self) -> Result<Json, Failure> {
+    fn functions(&mut self, paths: &[String]) -> Result<Json, Failure> {
         let mut modules = Map::new();
-        for (path, module) in &self.program.modules {
-            if module.environment != Environment::Isolate
-                || path.starts_with("_deps/")
-                || path.starts_with("_componentDeps/")
-                || NOT_FUNCTIONS.contains(&path.as_str())
-            {
-                continue;
-            }
+        for path in paths {
             let analyzed = self.module(path).map_err(|mut failure| {
                 failure.message = format!("Failed to analyze {path}: {}", failure.message);
                 self.append_logs(&mut failure);
@@ -81,6 +71,7 @@ impl<W: World> Evaluator<'_, W> {
             "httpRoutes": routes,
             "cronSpecs": crons,
             "sourceMapped": null,
+            "imports": self.world.host().loaded(),
         }))
     }
 

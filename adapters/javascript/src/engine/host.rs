@@ -1,12 +1,14 @@
 //! What a world's native functions reach: the state of the present call on Rust's side.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use concave_core::Timestamp;
-use concave_core::engine::{Program, SyncHost, SystemCall};
+use concave_core::engine::{Module, Program, SyncHost, SystemCall};
 
+use crate::modules::find;
 use crate::text::{HALVES, has_halves};
 use crate::{HostError, HostInputs, HostState, HostValue, Phase, SourceMaps};
 
@@ -31,6 +33,8 @@ pub struct CallHost<P> {
     pub state: HostState,
     program: Option<Arc<Program>>,
     maps: Arc<SourceMaps>,
+    /// Paths of the modules that were loaded since the call, or the import, began.
+    loaded: RefCell<BTreeSet<String>>,
     sync: Option<Arc<dyn SyncHost>>,
     /// System calls since the last turn.
     issued: Vec<SystemCall>,
@@ -59,6 +63,7 @@ impl<P> Default for CallHost<P> {
             }),
             program: None,
             maps: Arc::default(),
+            loaded: RefCell::default(),
             sync: None,
             issued: Vec::new(),
             pending: BTreeMap::new(),
@@ -101,6 +106,21 @@ impl<P> CallHost<P> {
         self.sync = Some(sync);
         self.issued_bytes_max = issued_bytes_max;
         self.cancelled = cancelled;
+    }
+
+    /// The module of that full name, to be loaded.
+    ///
+    /// # Errors
+    /// The message of the `Error` to throw.
+    pub fn find_module(&self, name: &str) -> Result<&Module, String> {
+        let module = find(self.program.as_deref(), name)?;
+        self.loaded.borrow_mut().insert(module.path.clone());
+        Ok(module)
+    }
+
+    /// The paths of the modules that were loaded since the import began.
+    pub(crate) fn loaded(&self) -> Vec<String> {
+        self.loaded.borrow().iter().cloned().collect()
     }
 
     /// The program that runs.

@@ -10,9 +10,37 @@ fn evaluate(modules: &[(&str, &str)], evaluation: Evaluation) -> Result<Json, Fa
     block_on(engine().evaluate(program(modules), evaluation))
 }
 
+fn functions_of(paths: &[&str]) -> Evaluation {
+    Evaluation::Functions(paths.iter().map(|path| path.to_string()).collect())
+}
+
+#[test]
+fn a_module_is_listed_with_all_that_it_loads() {
+    let dep = "export const x = 1;";
+    let through = "export { x } from './_deps/D.js';";
+    let direct = "import { x } from './a.js'; export const y = x;";
+    let late = "export const f = () => import('./_deps/D.js');";
+    let modules = [
+        ("_deps/D.js", dep),
+        ("a.js", through),
+        ("b.js", direct),
+        ("c.js", late),
+    ];
+    let analysis = evaluate(&modules, functions_of(&["a.js", "b.js", "c.js"])).unwrap();
+    let imports = |path: &str| analysis["modules"][path]["imports"].clone();
+    assert_eq!(imports("a.js"), json!(["_deps/D.js", "a.js"]));
+    assert_eq!(imports("b.js"), json!(["_deps/D.js", "a.js", "b.js"]));
+    assert_eq!(imports("c.js"), json!(["c.js"]));
+    let some = evaluate(&modules, functions_of(&["b.js"])).unwrap();
+    let listed: Vec<_> = some["modules"].as_object().unwrap().keys().collect();
+    assert_eq!(listed, ["b.js"]);
+}
+
 #[test]
 fn functions_routes_and_crons_are_listed() {
-    let analysis = block_on(engine().evaluate(bundle(), Evaluation::Functions)).unwrap();
+    let analysis =
+        block_on(engine().evaluate(bundle(), functions_of(&["crons.js", "http.js", "notes.js"])))
+            .unwrap();
     let modules = analysis["modules"].as_object().unwrap();
     assert_eq!(
         modules.keys().collect::<Vec<_>>(),
@@ -135,7 +163,7 @@ fn failed_imports_name_the_module_and_show_its_output() {
             ),
             ("b.js", &functions(&[("f", "")])),
         ],
-        Evaluation::Functions,
+        functions_of(&["a.js", "b.js"]),
     )
     .unwrap_err();
     assert_eq!(
@@ -143,7 +171,7 @@ fn failed_imports_name_the_module_and_show_its_output() {
         "Failed to analyze a.js: Uncaught Error: at import\n\n[LOG] 'before'\n"
     );
     assert_eq!(failure.frames[0].0, "<anonymous> (../convex/a.ts:1:1)");
-    let failure = evaluate(&[("a.js", "while (1);")], Evaluation::Functions).unwrap_err();
+    let failure = evaluate(&[("a.js", "while (1);")], functions_of(&["a.js"])).unwrap_err();
     assert_eq!(
         failure.message,
         "Failed to analyze a.js: Function execution timed out (maximum duration: 0.5s)"
@@ -155,7 +183,7 @@ fn what_is_not_a_function_is_skipped() {
     let source = "export const a = 5, b = null, c = () => {}, d = { isQuery: true, isMutation: true };\n\
                   export const e = Object.assign(() => {}, { isQuery: true });\n\
                   export const f = Object.assign(() => {}, { isQuery: true, isPublic: true, isInternal: true });";
-    let analysis = evaluate(&[("a.js", source)], Evaluation::Functions).unwrap();
+    let analysis = evaluate(&[("a.js", source)], functions_of(&["a.js"])).unwrap();
     let functions = analysis["modules"]["a.js"]["functions"]
         .as_array()
         .unwrap()
@@ -169,8 +197,8 @@ fn what_is_not_a_function_is_skipped() {
 #[test]
 fn wrong_default_exports_are_errors() {
     for (path, evaluation) in [
-        ("http.js", Evaluation::Functions),
-        ("crons.js", Evaluation::Functions),
+        ("http.js", functions_of(&["http.js"])),
+        ("crons.js", functions_of(&["crons.js"])),
         ("schema.js", Evaluation::Schema("schema.js".into())),
         (
             "convex.config.js",

@@ -2,7 +2,9 @@
 //! it gives.
 
 mod environment;
+mod legacy;
 mod pushes;
+mod reuse;
 mod schemas;
 mod system_mutations;
 mod system_queries;
@@ -15,6 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join, ready};
 use serde_json::{Value as Json, json};
 
+use crate::ErrorClass;
 use crate::catalog::{IndexState, SchemaState};
 use crate::concurrency::Mutex;
 use crate::deploy::{Deployment, module_hash};
@@ -37,7 +40,11 @@ use crate::request_id::RequestId;
 use crate::schema::SchemaDefinition;
 use crate::value::{DocumentId, Object, Value, decode_document};
 
-struct JsonEngine;
+#[derive(Default)]
+struct JsonEngine {
+    /// The modules whose functions were listed, in order.
+    evaluated: Mutex<Vec<String>>,
+}
 
 impl FunctionEngine for JsonEngine {
     fn evaluate(
@@ -45,6 +52,9 @@ impl FunctionEngine for JsonEngine {
         program: Arc<Program>,
         evaluation: Evaluation,
     ) -> BoxFuture<'static, Result<Json, Failure>> {
+        if let Evaluation::Functions(paths) = &evaluation {
+            self.evaluated.lock().unwrap().extend(paths.iter().cloned());
+        }
         ready(evaluate(&program, evaluation)).boxed()
     }
 
@@ -63,18 +73,27 @@ fn evaluate(program: &Program, evaluation: Evaluation) -> Result<Json, Failure> 
             )),
             _ => {
                 if let Some(name) = json["domainFrom"].as_str() {
-                    let domain = &program.environment_variables[name];
-                    json = json!({"providers": [{"domain": domain, "applicationID": "a"}]});
+                    let domain = program.environment_variables.get(name);
+                    let providers =
+                        domain.map(|domain| json!({"domain": domain, "applicationID": "a"}));
+                    json = json!({ "providers": Vec::from_iter(providers) });
                 }
                 Ok(json)
             }
         }
     };
     match evaluation {
-        Evaluation::Functions => {
-            let modules = program.modules.keys();
-            let modules: Result<BTreeMap<_, _>, _> =
-                modules.map(|path| Ok((path, read(path)?))).collect();
+        Evaluation::Functions(paths) => {
+            let modules: Result<BTreeMap<_, _>, _> = paths
+                .into_iter()
+                .map(|path| {
+                    let mut module = read(&path)?;
+                    let mut imports = vec![json!(path)];
+                    imports.extend(module["imports"].as_array().into_iter().flatten().cloned());
+                    module["imports"] = imports.into();
+                    Ok((path, module))
+                })
+                .collect();
             Ok(json!({"modules": modules?}))
         }
         Evaluation::Schema(path) | Evaluation::AuthConfig(path) | Evaluation::Definition(path) => {
@@ -94,8 +113,8 @@ impl HttpClient for NoHttp {
 struct World {
     persistence: Arc<MemoryPersistence>,
     db: Database,
+    engine: Arc<JsonEngine>,
     deployer: Deployer,
-    log: Arc<FunctionLog>,
     deployments: Mutex<Deployments>,
 }
 
@@ -103,11 +122,11 @@ impl World {
     fn open(persistence: Arc<MemoryPersistence>) -> Self {
         let storage: Arc<dyn Persistence> = persistence.clone();
         let db = block_on(Database::open(ThreadRuntime::handle(), storage)).unwrap();
-        let log = Arc::new(FunctionLog::new(db.runtime().clone()));
         let env = BTreeMap::from([("CONVEX_SITE_URL".to_owned(), "http://site".to_owned())]);
-        let deployer = Deployer::open(db.clone(), Arc::new(JsonEngine), env, log.clone());
+        let engine = Arc::new(JsonEngine::default());
+        let deployer = Deployer::open(db.clone(), engine.clone(), env);
         Self {
-            log,
+            engine,
             persistence,
             db,
             deployer,
@@ -183,7 +202,7 @@ impl World {
     fn functions(&self) -> Functions {
         Functions::new(
             self.db.clone(),
-            Arc::new(JsonEngine),
+            self.engine.clone(),
             Arc::new(NoHttp),
             Arc::new(FunctionLog::new(self.db.runtime().clone())),
             FunctionSettings {

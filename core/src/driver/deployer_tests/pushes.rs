@@ -59,10 +59,15 @@ fn a_push_goes_live_when_it_is_finished() {
         "sources that no one needs are deleted"
     );
 
-    let unknown = json!({"path": "tasks.js", "environment": "isolate", "sha256": "00"});
-    let error = world.start_error(json!({"unchangedModuleHashes": [unknown]}));
-    assert_eq!(error.code, "InvalidModules");
-    assert!(error.message.starts_with("Hit an error while pushing:\n"));
+    for (path, environment, hash, code) in [
+        ("gone.js", "isolate", "00", "MissingExistingModule"),
+        ("tasks.js", "isolate", "00", "ExistingModuleHashConflict"),
+    ] {
+        let unknown = json!({"path": path, "environment": environment, "sha256": hash});
+        let error = world.start_error(json!({"unchangedModuleHashes": [unknown]}));
+        assert_eq!((&*error.code, error.class), (code, ErrorClass::Conflict));
+        assert!(error.message.starts_with("Hit an error while pushing:\n"));
+    }
 }
 
 #[test]
@@ -127,39 +132,19 @@ fn dry_runs_and_generating_code_change_nothing_live() {
 }
 
 #[test]
-fn what_is_deployed_and_not_run_is_warned_of() {
+fn code_that_cannot_be_served_is_refused() {
     let world = World::new();
     let crons = json!({"cronSpecs": [
         {"identifier": "tidy", "spec": {"name": "jobs:tidy"}}, {"identifier": "more", "spec": {"name": "jobs:tidy"}}]});
-    let mut jobs = functions(&[]);
-    jobs["functions"] = json!([{"name": "tidy", "udfType": "Mutation", "visibility": {"kind": "internal"},
-        "args": "{\"type\":\"any\"}", "returns": null}]);
     let routes = json!({"httpRoutes": [{"route": {"path": "/hook", "method": "POST"}}]});
-    let changed = json!([
-        module("jobs.js", jobs),
-        module("crons.js", crons),
-        module("http.js", routes)
-    ]);
-    world.push(json!({"changedModules": changed}));
-    let log = block_on(world.log.read(0.0, false));
-    let lines = log["entries"].as_array().unwrap().iter();
-    let lines: Vec<_> = lines
-        .map(|entry| entry["logLines"][0].as_str().unwrap())
-        .collect();
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].contains("2 cron jobs"), "{lines:?}");
-    assert!(lines[1].contains("1 HTTP routes"), "{lines:?}");
-}
-
-#[test]
-fn code_that_cannot_be_served_is_refused() {
-    let world = World::new();
-    let cron = |name: &str| json!({"cronSpecs": [{"identifier": "tidy", "spec": {"name": name}}]});
+    let auth = json!({"providers": [{"domain": "https://a.example", "applicationID": "a"}]});
+    let number = json!({"envVars": [["KEY", {"type": "value", "value": "{\"type\":\"number\"}"}]]});
     let child = json!({"childComponents": [{"name": "counter"}]});
     let search = json!({"tables": [{"tableName": "t", "indexes": [],
         "searchIndexes": [{"indexDescriptor": "find", "searchField": "a", "filterFields": []}]}]});
+    let staged = json!({"tables": [{"tableName": "t", "indexes": [], "documentType": {"type": "any"},
+        "stagedDocumentType": {"type": "object", "value": {}}}]});
     let broken = json!({"path": "a.js", "source": "}", "environment": "isolate"});
-    let tasks = module("tasks.js", functions(&["list"]));
     for (app, code, text) in [
         (
             json!({"changedModules": [broken]}),
@@ -172,14 +157,39 @@ fn code_that_cannot_be_served_is_refused() {
             "a-b",
         ),
         (
-            json!({"changedModules": [module("crons.js", cron("gone:f"))]}),
+            json!({"changedModules": [module("crons.js", crons)]}),
             "InvalidModules",
-            "does not exist",
+            "cron jobs yet. Remove them from `crons.ts`: `tidy`, `more`.",
         ),
         (
-            json!({"changedModules": [tasks, module("crons.js", cron("tasks:list"))]}),
+            json!({"changedModules": [module("http.js", routes)]}),
             "InvalidModules",
-            "is a query",
+            "HTTP actions yet. Remove the routes from `http.ts`: `POST /hook`.",
+        ),
+        (
+            json!({"changedModules": [module("auth.config.js", auth)]}),
+            "InvalidAuthConfig",
+            "`https://a.example`",
+        ),
+        (
+            json!({"definition": module("convex.config.js", number)}),
+            "InvalidEnvVarDeclaration",
+            "`v.float64()`",
+        ),
+        (
+            json!({"schema": schema("any", &["typo"], &[])}),
+            "InvalidSchema",
+            "over the field `typo`",
+        ),
+        (
+            json!({"schema": module("schema.js", staged)}),
+            "InvalidSchema",
+            "Remove `.staged()` from the table `t`.",
+        ),
+        (
+            json!({"changedModules": null}),
+            "InvalidConfig",
+            "no list of modules",
         ),
         (
             json!({"definition": module("convex.config.js", child)}),
@@ -196,6 +206,12 @@ fn code_that_cannot_be_served_is_refused() {
         assert_eq!(error.code, code, "{error}");
         assert!(error.message.contains(text), "{error}");
     }
+    assert!(world.deployment().functions.is_empty());
+    // Files that hold nothing of what is not there yet are no reason to refuse.
+    let empty = json!({"cronSpecs": [], "httpRoutes": []});
+    let no_providers = json!({"providers": []});
+    world.push(json!({"changedModules": [
+        module("crons.js", empty.clone()), module("http.js", empty), module("auth.config.js", no_providers)]}));
     let required =
         json!({"envVars": [["KEY", {"type": "value", "value": "{\"type\":\"string\"}"}]]});
     let app = json!({"definition": module("convex.config.js", required)});

@@ -96,7 +96,7 @@ impl Functions {
         let invalid = |failure: Failure| {
             Error::bad_request("InvalidTestQuery", failure.to_string().trim_end())
         };
-        let evaluation = Evaluation::Functions;
+        let evaluation = Evaluation::Functions(vec![path.module.clone()]);
         let engine = &self.shared.engine;
         let mut evaluated = engine
             .evaluate(deployment.program.clone(), evaluation)

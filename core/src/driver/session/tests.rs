@@ -13,7 +13,7 @@ use futures_util::future::ready;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::deploy::DeploymentRecord;
+use crate::deploy::{Analysis, DeploymentRecord};
 use crate::driver::testing::ThreadRuntime;
 use crate::driver::{BackendConfig, HttpClient};
 use crate::engine::native::NativeEngine;
@@ -159,8 +159,10 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
         import_seed: [0; 32],
         import_time: Timestamp(1),
     });
-    let analysis = engine.evaluate(program, Evaluation::Functions).await;
+    let paths = program.modules.keys().cloned().collect();
+    let analysis = engine.evaluate(program, Evaluation::Functions(paths)).await;
     let record = DeploymentRecord {
+        imports: Analysis::default(),
         modules: BTreeMap::new(),
         analysis: serde_json::from_value(analysis.unwrap()["modules"].take()).unwrap(),
         definition: Json::Null,
