@@ -21,6 +21,8 @@ pub(crate) struct Host {
     pub(crate) modules: BTreeMap<String, v8::Global<v8::Module>>,
     /// Modules that the context was made with: full names, and where the snapshot has them.
     pub(crate) kept_modules: Vec<(String, usize)>,
+    /// Whether code of the program makes the stack of an error at the moment.
+    pub(crate) is_preparing_stack: bool,
     /// Compiled code of the program's modules, by full name.
     pub(crate) code: CodeCache,
 }
@@ -33,6 +35,7 @@ impl Host {
         self.rejections.clear();
         self.modules.clear();
         self.kept_modules.clear();
+        self.is_preparing_stack = false;
     }
 
     /// The host of an isolate.

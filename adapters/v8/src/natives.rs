@@ -148,12 +148,21 @@ fn position(
     result.set(v8::Array::new_with_elements(scope, &[file, line, column]).into());
 }
 
-/// Called by V8 for the stack of an error when code first looks at it: the text of the frames in the program's own files.
+/// Called by V8 for the stack of an error when code first looks at it: what `Error.prepareStackTrace` makes of it, if code
+/// has set that, and otherwise the text of the frames in the program's own files.
 pub(crate) fn stack<'s>(
     scope: &mut v8::PinScope<'s, '_>,
-    _error: v8::Local<'s, v8::Value>,
+    error: v8::Local<'s, v8::Value>,
     sites: v8::Local<'s, v8::Array>,
 ) -> v8::Local<'s, v8::Value> {
+    // It may look at stacks itself, which are then of the plain kind.
+    if !std::mem::replace(&mut Host::of(scope).is_preparing_stack, true) {
+        let prepared = prepared_stack(scope, error, sites);
+        Host::of(scope).is_preparing_stack = false;
+        if let Some(prepared) = prepared {
+            return prepared;
+        }
+    }
     // Whatever goes wrong here is nobody's business.
     v8::tc_scope!(let scope, scope);
     let mut raw = String::new();
@@ -170,6 +179,22 @@ pub(crate) fn stack<'s>(
         Some(mapped) => mapped.into(),
         None => v8::undefined(scope).into(),
     }
+}
+
+/// What `Error.prepareStackTrace` gives, if it is there and gives something.
+fn prepared_stack<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    error: v8::Local<'s, v8::Value>,
+    sites: v8::Local<'s, v8::Array>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let global = scope.get_current_context().global(scope);
+    let keys = [text(scope, "Error")?, text(scope, "prepareStackTrace")?];
+    v8::tc_scope!(let scope, scope);
+    let constructor = global.get(scope, keys[0].into())?;
+    let constructor = v8::Local::<v8::Object>::try_from(constructor).ok()?;
+    let prepare = constructor.get(scope, keys[1].into())?;
+    let prepare = v8::Local::<v8::Function>::try_from(prepare).ok()?;
+    prepare.call(scope, constructor.into(), &[error, sites.into()])
 }
 
 /// The two texts that the functions for system calls take.

@@ -281,3 +281,15 @@ fn messages_say_what_is_wrong_with_what() {
         );
     }
 }
+
+#[test]
+fn code_may_make_stacks_itself() {
+    let program = mapped(
+        "import { query } from \"./_deps/x.js\";\nexport const f = query(async function handler() {\n  \
+         Error.prepareStackTrace = (_, sites) => {\n    const inner = new Error(\"inner\").stack;\n    \
+         return [typeof inner, sites[0].getFunctionName()];\n  };\n  return new Error(\"x\").stack;\n});\n",
+    );
+    let outcome = run(&program, FunctionKind::Query, "a:f", "[{}]");
+    let stack: serde_json::Value = serde_json::from_str(&outcome.result.unwrap()).unwrap();
+    assert_eq!(stack[1], "handler");
+}
