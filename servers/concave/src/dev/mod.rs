@@ -164,3 +164,23 @@ fn print_addresses(server: &Server, admin_key: &str, has_files: bool) {
         "  export CONVEX_SELF_HOSTED_ADMIN_KEY='{admin_key}'\n"
     ));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_deployment_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("app/.concave");
+        for _ in 0..2 {
+            make_private(&folder).unwrap();
+            let mode = fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+            let ignored = fs::read_to_string(folder.join(".gitignore")).unwrap();
+            assert_eq!(ignored, "*\n");
+        }
+    }
+}
