@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { endure, prepared } from "./lib/strangers.mjs";
 import { Socket } from "./lib/socket.mjs";
-import { within } from "./lib/wait.mjs";
+import { until, within } from "./lib/wait.mjs";
 
 const MIB = 1 << 20;
 const ANSWER_MS = 60_000;
@@ -94,7 +94,7 @@ test("bodies of 199 MiB for a push without a key", async () => {
 async function rawSocket(server) {
   const connection = connect(server.port, "127.0.0.1");
   connection.on("error", () => {});
-  const head = ["GET /api/1.48.0/sync HTTP/1.1", "host: x", "connection: upgrade", "upgrade: websocket"];
+  const head = ["GET /api/1.48.0/sync HTTP/1.1", "host: localhost", "connection: upgrade", "upgrade: websocket"];
   head.push("sec-websocket-version: 13", "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", "", "");
   connection.write(head.join("\r\n"));
   const [answer] = await once(connection, "data");
@@ -156,7 +156,7 @@ test("more idle connections than descriptors, and headers that never end", async
         const connection = connect(server.port, "127.0.0.1");
         connection.on("error", () => {});
         connections.push(connection);
-        if (i % 2 === 0) connection.write("POST /api/query HTTP/1.1\r\nhost: x\r\n");
+        if (i % 2 === 0) connection.write("POST /api/query HTTP/1.1\r\nhost: localhost\r\n");
       }
       await Promise.all(connections.map((connection) => once(connection, "connect")));
       const drip = setInterval(() => connections.forEach((connection) => connection.write("x-a: b\r\n")), 500);
@@ -175,7 +175,7 @@ test("more idle connections than descriptors, and headers that never end", async
 test("bodies that never end", async () => {
   await endure(
     async (server) => {
-      const head = "POST /api/query HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+      const head = "POST /api/query HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
       const connections = Array.from({ length: 40 }, (_, i) => {
         const connection = connect(server.port, "127.0.0.1");
         connection.on("error", () => {});
@@ -222,7 +222,8 @@ test("a server under load stops within three seconds, and loses nothing that it 
       if (type === "MutationResponse") send(requestId + 20);
     });
   }
-  await sleep(1_000);
+  const answers = ({ messages }) => messages.filter(({ type }) => type === "MutationResponse").length;
+  await until("there is load", ANSWER_MS, () => sockets.every((socket) => answers(socket) >= 3));
   const begun = performance.now();
   await server.stop();
   const took = performance.now() - begun;
@@ -233,7 +234,6 @@ test("a server under load stops within three seconds, and loses nothing that it 
     acknowledged.push(socket.messages.filter(({ type, success }) => type === "MutationResponse" && success).length);
   }
   assert.ok(took < 3_000, `it took ${took} ms`);
-  assert.ok(Math.min(...acknowledged) > 0, "there was no load");
   await server.restart();
   for (const [index, count] of acknowledged.entries()) {
     const body = JSON.stringify({ path: "innocent:get", args: { name: `${index}` } });

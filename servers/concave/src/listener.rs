@@ -23,6 +23,9 @@ use tokio::time::{Sleep, sleep, timeout};
 
 /// Descriptors that are left for the database, for requests of functions, and for the rest of the program.
 const OTHER_DESCRIPTORS: usize = 256;
+/// The buffers of each connection, bytes, which heads of requests must fit into: what a connection takes at once, before
+/// others have their turn.
+const BUFFER_BYTES: usize = 64 << 10;
 /// Pause after a connection could not be accepted for want of something, so that it is not tried without end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same complaint is not logged again so soon.
@@ -84,6 +87,7 @@ async fn converse(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
+        .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(connection), TowerToHyperService::new(router))
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);

@@ -13,7 +13,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use concave_core::driver::Backend;
-use concave_core::driver::intake::{Parsed, Share, UNCOUNTED_BYTES};
+use concave_core::driver::intake::{Parsed, Room, Share, UNCOUNTED_BYTES};
 use concave_core::{Error, ErrorClass, Result};
 use futures_util::future::{Either, select};
 use futures_util::{FutureExt, StreamExt};
@@ -23,8 +23,6 @@ use serde::de::DeserializeOwned;
 use crate::error::ApiError;
 
 const BROTLI_BUFFER_BYTES: usize = 64 << 10;
-/// Room for a body is taken in steps of so many bytes.
-const STEP_BYTES: usize = 256 << 10;
 
 /// The body of a request, declared to be JSON, and its part of the memory for all bodies, which is to be held for as long
 /// as what was parsed is.
@@ -123,11 +121,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// All of it, within `time`. If it is `counted`, with its part of the memory for all bodies, beyond what is small.
-    async fn read(
-        self,
-        time: Duration,
-        counted: bool,
-    ) -> Result<(Vec<u8>, Option<Share>), ApiError> {
+    async fn read(self, time: Duration, counted: bool) -> Result<(Vec<u8>, Room), ApiError> {
         let runtime = self.backend.database().runtime().clone();
         let late = runtime.sleep(time);
         match select(self.collect(counted).boxed(), late).await {
@@ -141,10 +135,10 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    async fn collect(self, counted: bool) -> Result<(Vec<u8>, Option<Share>), ApiError> {
+    async fn collect(self, counted: bool) -> Result<(Vec<u8>, Room), ApiError> {
         let length = self.body.size_hint().exact();
         let mut text = Vec::with_capacity(length.unwrap_or_default() as usize);
-        let mut share: Option<Share> = None;
+        let mut room = Room::new(self.backend.intake());
         let mut chunks = self.body.into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| {
@@ -155,18 +149,13 @@ impl<'a> Incoming<'a> {
             if bytes > self.bytes_max {
                 return Err(too_large(self.bytes_max));
             }
-            let held = share.as_ref().map_or(0, Share::bytes);
-            if counted && bytes > UNCOUNTED_BYTES + held {
-                let step = (bytes - UNCOUNTED_BYTES - held).max(STEP_BYTES);
-                let more = self.backend.intake().arrive(step).await?;
-                match &mut share {
-                    Some(share) => share.absorb(more),
-                    None => share = Some(more),
-                }
+            while counted && !room.holds(bytes) {
+                let more = room.more().await?;
+                room.grow(more);
             }
             text.extend_from_slice(&chunk);
         }
-        Ok((text, share))
+        Ok((text, room))
     }
 }
 

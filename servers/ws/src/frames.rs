@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use concave_core::driver::intake::{Intake, Share, UNCOUNTED_BYTES};
+use concave_core::driver::intake::{Intake, More, Room};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
@@ -18,8 +18,6 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf};
 /// Longer frames are cut into pieces of this length, bytes: a multiple of the four bytes of a mask, which therefore
 /// begins anew with each piece.
 const PIECE_BYTES: u64 = 16 << 10;
-/// Room for what arrives is taken in steps of so many bytes.
-const STEP_BYTES: usize = 256 << 10;
 /// The buffer of each connection, bytes.
 const BUFFER_BYTES: usize = 4 << 10;
 
@@ -46,8 +44,8 @@ pub struct Frames<T> {
     is_inside: bool,
     /// Bytes of the message that has begun last.
     bytes: usize,
-    share: Option<Share>,
-    taking: Option<BoxFuture<'static, concave_core::Result<Share>>>,
+    room: Room,
+    growing: Option<BoxFuture<'static, concave_core::Result<More>>>,
 }
 
 #[derive(Default)]
@@ -67,15 +65,15 @@ impl<T: AsyncRead + Unpin> Frames<T> {
     pub fn new(io: T, intake: Arc<Intake>, message_bytes_max: usize) -> Self {
         Self {
             io: BufReader::with_capacity(BUFFER_BYTES, io),
-            intake,
             message_bytes_max: message_bytes_max as u64,
             head: Vec::new(),
             payload: Payload::default(),
             ready: Vec::new(),
             is_inside: false,
             bytes: 0,
-            share: None,
-            taking: None,
+            room: Room::new(&intake),
+            growing: None,
+            intake,
         }
     }
 
@@ -84,9 +82,9 @@ impl<T: AsyncRead + Unpin> Frames<T> {
         self.is_inside || self.payload.left > 0 || !self.head.is_empty()
     }
 
-    /// The room of the message that was completed last, beyond what is small.
-    pub fn take_share(&mut self) -> Option<Share> {
-        self.share.take()
+    /// The room of the message that was completed last.
+    pub fn take_room(&mut self) -> Room {
+        std::mem::replace(&mut self.room, Room::new(&self.intake))
     }
 
     /// Takes more of the head of a frame, and begins with its payload once the head is whole.
@@ -179,18 +177,12 @@ impl<T: AsyncRead + Unpin> Frames<T> {
 
     /// Waits until there is room for more.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.bytes >= UNCOUNTED_BYTES + self.share.as_ref().map_or(0, Share::bytes) {
-            let taking = self.taking.get_or_insert_with(|| {
-                let intake = self.intake.clone();
-                async move { intake.arrive(STEP_BYTES).await }.boxed()
-            });
-            let taken = ready!(taking.poll_unpin(cx));
-            self.taking = None;
-            let more = taken.map_err(|error| io::Error::other(error.message))?;
-            match &mut self.share {
-                Some(share) => share.absorb(more),
-                None => self.share = Some(more),
-            }
+        while !self.room.holds(self.bytes) {
+            let growing = self.growing.get_or_insert_with(|| self.room.more().boxed());
+            let more = ready!(growing.poll_unpin(cx));
+            self.growing = None;
+            self.room
+                .grow(more.map_err(|error| io::Error::other(error.message))?);
         }
         Poll::Ready(Ok(()))
     }
@@ -359,7 +351,7 @@ mod tests {
                     while received.len() < texts.len() {
                         if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
                             received.push(text.to_string());
-                            drop(socket.get_mut().take_share());
+                            drop(socket.get_mut().take_room());
                         }
                     }
                     assert!(!socket.get_ref().is_unfinished());
@@ -380,7 +372,12 @@ mod tests {
         let mut frames = Frames::new(server, intake.clone(), 64 << 20);
         let text = "x".repeat(ROOM);
         client.write_all(&message(&text, &[])).await.unwrap();
-        let others = intake.arrive(ROOM / 2).await.unwrap();
+        let others = intake.arriving.take(ROOM / 2).await;
+        let other = Room::new(&intake);
+        let all = intake.arriving.take(ROOM / 2).await;
+        assert!(matches!(other.more().await, Ok(More::First(_))));
+        let first = other.more().await.unwrap();
+        drop(all);
         let mut read = vec![0; 4096];
         let mut buf = ReadBuf::new(&mut read);
         let error = loop {
@@ -392,8 +389,8 @@ mod tests {
         };
         assert!(error.to_string().contains("too many"), "{error}");
         assert!(frames.is_unfinished());
-        let held = frames.share.as_ref().unwrap().bytes();
-        assert_eq!(held, ROOM / 2, "all that was left");
+        assert_eq!(intake.arriving.free(), 0, "it took all that was left");
+        drop(first);
         drop(frames);
         drop(others);
         assert_eq!(intake.arriving.free(), ROOM);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use concave_core::driver::intake::Share;
+use concave_core::driver::intake::Room;
 use concave_core::driver::{Backend, Incoming, Outgoing};
 use concave_core::limits::Limits;
 use concave_core::runtime::RuntimeHandle;
@@ -39,7 +39,7 @@ pub struct Socket {
     /// Nothing can be read any more.
     is_broken: bool,
     /// Room for the message that was handed on last, until the next one is asked for.
-    _share: Option<Share>,
+    _room: Option<Room>,
     /// What is left of a long message.
     rest: Bytes,
     /// The first frame of `rest` was sent.
@@ -68,7 +68,7 @@ impl Socket {
             runtime,
             limits,
             is_broken: false,
-            _share: None,
+            _room: None,
             rest: Bytes::new(),
             is_continued: false,
             is_flushing: false,
@@ -106,7 +106,7 @@ impl Socket {
     /// A message has come, whole.
     fn is_complete(&mut self) {
         self.late = None;
-        self._share = self.inner.get_mut().take_share();
+        self._room = Some(self.inner.get_mut().take_room());
     }
 
     /// Ends the connection if what has begun does not go on.
@@ -139,7 +139,7 @@ impl Stream for Socket {
         if self.is_broken {
             return Poll::Ready(None);
         }
-        self._share = None;
+        self._room = None;
         loop {
             let Poll::Ready(message) = self.inner.poll_next_unpin(cx) else {
                 return self.poll_late(cx);

@@ -7,6 +7,10 @@
 mod budget;
 mod json;
 
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
 use serde::de::DeserializeOwned;
 
 pub use budget::{Budget, Share, Take};
@@ -18,6 +22,8 @@ use crate::runtime::RuntimeHandle;
 
 /// Texts and bodies up to this length, bytes, are not counted: a connection costs as much in any case.
 pub const UNCOUNTED_BYTES: usize = 16 << 10;
+/// Room for what arrives is taken in steps of so many bytes.
+const STEP_BYTES: usize = 256 << 10;
 /// What is longer than this, bytes, is parsed where it does not delay others.
 pub const LONG_BYTES: usize = 64 << 10;
 
@@ -25,6 +31,9 @@ pub const LONG_BYTES: usize = 64 << 10;
 pub struct Intake {
     /// Bodies and messages as they arrive: their bytes.
     pub arriving: Budget,
+    /// One at a time may go on arriving though there is no room. Otherwise many that have all begun would wait for each
+    /// other.
+    first: Budget,
     /// Pushes, one at a time: they are large, and only those with a key make them.
     pub pushes: Budget,
     /// What is parsed: its memory, estimated.
@@ -47,19 +56,12 @@ impl Intake {
     pub fn new(runtime: RuntimeHandle, limits: Limits) -> Self {
         Self {
             arriving: Budget::new(limits.arriving_bytes),
+            first: Budget::new(1),
             pushes: Budget::new(1),
             parsed: Budget::new(limits.parsed_bytes),
             limits,
             runtime,
         }
-    }
-
-    /// Waits for room for `bytes` more that arrive.
-    ///
-    /// # Errors
-    /// Overloaded: `TooManyConcurrentRequests`.
-    pub async fn arrive(&self, bytes: usize) -> Result<Share> {
-        self.take(&self.arriving, bytes).await
     }
 
     /// Parses JSON that somebody sent. `code` is the code of the error if it is none.
@@ -87,7 +89,11 @@ impl Intake {
                 ),
             ));
         }
-        let share = self.take(&self.parsed, bytes).await?;
+        let patience = self.limits.intake_time;
+        let share = self
+            .parsed
+            .take_within(&*self.runtime, patience, bytes)
+            .await?;
         let mut value = None;
         self.aside(text, &mut || value = Some(read(code, text)));
         let value = value.expect("work that is done aside is done")?;
@@ -97,16 +103,70 @@ impl Intake {
         })
     }
 
-    async fn take(&self, budget: &Budget, bytes: usize) -> Result<Share> {
-        let patience = self.limits.intake_time;
-        budget.take_within(&*self.runtime, patience, bytes).await
-    }
-
     /// Does work that takes as long as `text` is.
     fn aside(&self, text: &[u8], work: &mut dyn FnMut()) {
         match text.len() > LONG_BYTES {
             true => self.runtime.heavy(work),
             false => work(),
+        }
+    }
+}
+
+/// The room of one body or message while it arrives.
+pub struct Room {
+    intake: Arc<Intake>,
+    share: Option<Share>,
+    first: Option<Share>,
+}
+
+/// More room, for [`Room::grow`].
+pub enum More {
+    /// So many bytes.
+    Bytes(Share),
+    /// Whatever is to come.
+    First(Share),
+}
+
+impl Room {
+    /// Room for what is small.
+    pub fn new(intake: &Arc<Intake>) -> Self {
+        Self {
+            intake: intake.clone(),
+            share: None,
+            first: None,
+        }
+    }
+
+    /// Whether there is room for `bytes` in all.
+    pub fn holds(&self, bytes: usize) -> bool {
+        let counted = self.share.as_ref().map_or(0, Share::bytes);
+        self.first.is_some() || bytes <= UNCOUNTED_BYTES + counted
+    }
+
+    /// Waits for more.
+    ///
+    /// # Errors
+    /// Overloaded: `TooManyConcurrentRequests`.
+    pub fn more(&self) -> impl Future<Output = Result<More>> + Send + use<> {
+        let intake = self.intake.clone();
+        async move {
+            let patience = intake.limits.intake_time;
+            let bytes = intake
+                .arriving
+                .take_within(&*intake.runtime, patience, STEP_BYTES);
+            match select(pin!(bytes), intake.first.take(1)).await {
+                Either::Left((bytes, _)) => Ok(More::Bytes(bytes?)),
+                Either::Right((first, _)) => Ok(More::First(first)),
+            }
+        }
+    }
+
+    /// Has more room from now on.
+    pub fn grow(&mut self, more: More) {
+        match (more, &mut self.share) {
+            (More::First(first), _) => self.first = Some(first),
+            (More::Bytes(more), Some(share)) => share.absorb(more),
+            (More::Bytes(more), None) => self.share = Some(more),
         }
     }
 }
@@ -152,6 +212,29 @@ mod tests {
         assert_eq!(parse(&exact).unwrap_err().code, "TooManyConcurrentRequests");
         drop(first);
         assert!(parse(&exact).is_ok());
+    }
+
+    #[test]
+    fn one_at_a_time_goes_on_though_there_is_no_room() {
+        let limits = Limits {
+            arriving_bytes: STEP_BYTES,
+            intake_time: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let intake = Arc::new(Intake::new(ThreadRuntime::handle(), limits));
+        let mut rooms = [(); 3].map(|()| Room::new(&intake));
+        let mut grow = |at: usize| {
+            let room: &mut Room = &mut rooms[at];
+            let more = block_on(room.more())?;
+            room.grow(more);
+            Ok::<_, Error>(room.holds(usize::MAX))
+        };
+        assert_eq!(grow(0), Ok(false));
+        assert_eq!(grow(1), Ok(true));
+        assert_eq!(grow(2).unwrap_err().code, "TooManyConcurrentRequests");
+        assert_eq!(grow(0).unwrap_err().code, "TooManyConcurrentRequests");
+        rooms[1] = Room::new(&intake);
+        assert!(matches!(block_on(rooms[2].more()), Ok(More::First(_))));
     }
 
     #[test]
