@@ -212,6 +212,40 @@ limits! {
     batch_queries: count = 1000;
     /// Documents of each table that are looked at to tell what its documents look like (`/api/shapes2`), the newest ones.
     shape_documents: count = 10_000;
+    /// Queries that run at a time. One client gets half of them at most, further ones wait; so for the next two.
+    concurrent_queries: count = 16;
+    /// Mutations that run at a time.
+    concurrent_mutations: count = 16;
+    /// Actions that run at a time, however long they sleep; as many again for those that actions call.
+    concurrent_actions: count = 64;
+    /// Fetches that one action has under way; further ones wait. As many again for calls of other functions.
+    action_operations: count = 8;
+    /// Fetches of all actions that are under way; further ones wait.
+    fetches: count = 512;
+    /// The body of the response to a fetch. With a larger one, the fetch fails.
+    fetch_response_bytes: bytes = 20 << 20;
+    /// Responses beyond 256 KiB that are read at a time; further ones wait.
+    large_fetches: count = 6;
+    /// How long a function waits to be run. Then it fails, and can be called again.
+    queue_time: time = Duration::from_secs(30);
+    /// Arguments of the functions that wait to be run, of one client. Calls beyond fail.
+    queued_bytes_per_client: bytes = 32 << 20;
+    /// Arguments of all functions that wait to be run. Calls beyond fail.
+    queued_bytes: bytes = 128 << 20;
+    /// Mutations of one WebSocket that run or wait. Beyond, nothing is read from it until some are done.
+    session_mutations: count = 1000;
+    /// Actions of one WebSocket that run or wait. Beyond, nothing is read from it until some are done.
+    session_actions: count = 1000;
+    /// Mutations and actions of one WebSocket that wait. Beyond, nothing is read from it until some are done.
+    session_waiting_bytes: bytes = 16 << 20;
+    /// Queries that one WebSocket watches. Those beyond fail.
+    session_queries: count = 16_384;
+    /// Arguments, paths and journals of the queries that one WebSocket watches. Queries beyond fail.
+    session_query_bytes: bytes = 16 << 20;
+    /// Results that are sent over a WebSocket in one step. The results beyond become failures.
+    transition_bytes: bytes = 64 << 20;
+    /// Responses that a client has not read yet. Beyond, its connection is closed.
+    unread_response_bytes: bytes = 64 << 20;
 }
 
 impl Limits {

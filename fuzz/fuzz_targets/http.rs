@@ -10,7 +10,7 @@ use arbitrary::{Result, Unstructured};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, Uri};
-use concave_core::driver::{Backend, BackendConfig, HttpClient};
+use concave_core::driver::{Backend, BackendConfig, HttpClient, HttpResponse};
 use concave_core::engine::FunctionKind;
 use concave_core::engine::native::NativeEngine;
 use concave_core::persistence::memory::MemoryPersistence;
@@ -242,7 +242,7 @@ fn check_call(path: &str, body: &[u8], bytes: &[u8]) {
 struct NoHttp;
 
 impl HttpClient for NoHttp {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, std::result::Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, std::result::Result<HttpResponse, String>> {
         ready(Err("there is no network".to_owned())).boxed()
     }
 }

@@ -83,8 +83,8 @@ fn invalid(model: &mut Model, u: &mut Unstructured<'_>) -> Result<()> {
                 .to_string()
         }
         5 => json!({"type": "Authenticate", "baseVersion": identity + 1, "tokenType": "None"}).to_string(),
-        6 => json!({"type": "Mutation", "requestId": 1, "udfPath": "m", "args": {}}).to_string(),
-        _ => json!({"type": "Action", "requestId": 1, "udfPath": "a", "args": [], "componentPath": "c"}).to_string(),
+        6 => json!({"type": "Mutation", "requestId": -1, "udfPath": "m", "args": [0]}).to_string(),
+        _ => json!({"type": "Connect", "sessionId": "me"}).to_string(),
     };
     model.say_invalid(text);
     Ok(())

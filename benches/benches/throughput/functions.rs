@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use concave_core::driver::{Backend, BackendConfig, CallContext, Functions};
+use concave_core::driver::{Backend, BackendConfig, CallContext, Client, Functions};
 use concave_core::engine::native::{NativeContext, NativeEngine};
 use concave_core::engine::{Environment, Failure, FunctionEngine, FunctionKind, Module};
 use concave_core::identity::Identity;
@@ -121,7 +121,7 @@ fn measure(
 
 async fn call(functions: &Functions, path: &str) {
     let request = RequestId::from_bytes([0; 8]);
-    let context = CallContext::new(Identity::Anonymous, request);
+    let context = CallContext::new(Identity::Anonymous, request, Client::Http(None));
     let args = json!([{"text": "The quick brown fox jumps over the lazy dog."}]);
     let result = functions
         .mutation(&context, path, args, None)
@@ -146,7 +146,7 @@ async fn deploy(world: &World, engine: Arc<dyn FunctionEngine>, modules: &[Modul
         TokioRuntime::current(),
         world.store.clone(),
         engine,
-        TokioHttpClient::start().unwrap(),
+        TokioHttpClient::start(&concave_core::limits::Limits::default()).unwrap(),
         config,
     )
     .await

@@ -11,8 +11,8 @@ use super::deployment::environment_variables;
 use super::intake::Intake;
 use super::system;
 use super::{
-    CallContext, Database, Deployer, FunctionLog, FunctionSettings, Functions, RetentionLoop,
-    Scheduler, TestQuery,
+    CallContext, Client, Database, Deployer, FunctionLog, FunctionSettings, Functions,
+    RetentionLoop, Scheduler, TestQuery,
 };
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
@@ -73,11 +73,13 @@ pub struct Caller {
     pub identity: Identity,
     /// Names the request in errors and logs.
     pub request_id: RequestId,
+    /// Whose share of the places for calls it uses.
+    pub client: Client,
 }
 
 impl Caller {
     fn context(&self) -> CallContext {
-        CallContext::new(self.identity.clone(), self.request_id.clone())
+        CallContext::new(self.identity.clone(), self.request_id.clone(), self.client)
     }
 }
 
@@ -103,11 +105,19 @@ pub struct FunctionFailure {
 
 /// Performs HTTP requests for actions.
 pub trait HttpClient: Send + Sync + 'static {
-    /// Performs one request, without following redirects. Shapes: [`crate::engine::host_op::FETCH`].
+    /// Performs one request, JSON text, without following redirects. Shapes: [`crate::engine::host_op::FETCH`].
     fn fetch(
         &self,
-        request: Json,
-    ) -> futures_util::future::BoxFuture<'static, Result<Json, String>>;
+        request: String,
+    ) -> futures_util::future::BoxFuture<'static, Result<HttpResponse, String>>;
+}
+
+/// The response to an HTTP request.
+pub struct HttpResponse {
+    /// JSON text.
+    pub json: String,
+    /// What bounds the memory of responses, given back when this is dropped: once the action has the response.
+    pub room: Box<dyn Send + Sync>,
 }
 
 /// A running deployment.

@@ -4,7 +4,7 @@ use super::Backend;
 
 /// What a backend keeps in memory, in numbers.
 ///
-/// When nobody has used it for a while, there are no runs and no turns, one snapshot, few commits, and a subscription
+/// When nobody has used it for a while, there are no runs, no turns and no calls, one snapshot, few commits, and a subscription
 /// for each result and each loop that waits for a change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InMemory {
@@ -22,6 +22,8 @@ pub struct InMemory {
     pub runs: usize,
     /// Keys and requests that calls hold or wait for.
     pub turns: usize,
+    /// Calls that run, or wait to be run.
+    pub calls: usize,
 }
 
 impl Backend {

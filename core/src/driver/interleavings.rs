@@ -13,7 +13,10 @@ use serde_json::{Value as Json, json};
 use shuttle::future::{block_on, spawn, yield_now};
 
 use super::contention::Contention;
-use super::{Backend, BackendConfig, CallContext, CommitError, Database, HttpClient, Watcher};
+use super::{
+    Backend, BackendConfig, CallContext, Client, CommitError, Database, HttpClient, HttpResponse,
+    Watcher,
+};
 use crate::engine::native::{NativeContext, NativeEngine};
 use crate::engine::{Failure, FunctionKind};
 use crate::identity::Identity;
@@ -376,7 +379,7 @@ fn a_spot_has_one_owner_and_is_passed_on() {
 struct NoHttp;
 
 impl HttpClient for NoHttp {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         async { Err("there is no network here".to_owned()) }.boxed()
     }
 }
@@ -445,7 +448,8 @@ fn cached_and_shared_results_are_those_of_the_snapshot() {
                 let backend = backend.clone();
                 spawn(async move {
                     let request_id = RequestId::from_bytes([0; 8]);
-                    let context = CallContext::new(Identity::Anonymous, request_id);
+                    let context =
+                        CallContext::new(Identity::Anonymous, request_id, Client::Http(None));
                     for round in 0..3 {
                         let snapshot = backend.database().snapshot();
                         let functions = backend.functions();

@@ -5,6 +5,7 @@
 //! simulator runs the very same code.
 
 mod administration;
+mod admission;
 mod attempts;
 mod backend;
 mod backfill;
@@ -30,7 +31,10 @@ mod system;
 mod validation;
 
 pub use administration::JobSelection;
-pub use backend::{Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient};
+pub use admission::Client;
+pub use backend::{
+    Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient, HttpResponse,
+};
 pub use database::{CommitError, Database, RECENT};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};

@@ -2,6 +2,10 @@
 //!
 //! Parsing is tolerant: unknown fields are ignored, old clients may leave out what they do not know. Arguments stay
 //! the text they came in, since whoever runs the function parses them anyway.
+//!
+//! Refused is only what breaks the protocol itself, because clients do not come back from that. What is wrong within
+//! one request, such as a path that is no text or arguments that nest too deep, is handed on as [`UNREADABLE`] or as it
+//! came, and that request fails.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,9 +15,14 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, Expected, SeqAccess,
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::io::request_bytes;
 use super::{QueryId, RequestNumber};
 use crate::error::{Error, Result};
 use crate::timestamp::Timestamp;
+use crate::value::well_formed_json;
+
+/// In place of a text that is missing or is none: no path, journal or component is called so.
+pub const UNREADABLE: &str = "\u{fffd}";
 
 /// Most changes of a query set in one message: more than twice as many as there may be queries.
 const MODIFICATIONS_MAX: usize = 50_000;
@@ -37,23 +46,15 @@ pub enum ClientMessage {
     Event,
 }
 
-/// See [`ClientMessage::Connect`].
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// See [`ClientMessage::Connect`]. How often the client has connected and why its last connection ended is in the
+/// message too, and of no use here.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connect {
     /// A UUID; together with request numbers it makes mutations idempotent.
     pub session_id: String,
-    /// How often this client has connected before.
-    #[serde(default)]
-    pub connection_count: u32,
-    /// Why its last connection ended; diagnostic only.
-    #[serde(default)]
-    pub last_close_reason: Option<String>,
     /// The newest timestamp that the client has seen.
-    #[serde(default)]
     pub max_observed_timestamp: Option<Timestamp>,
     /// The client's clock, milliseconds since the Unix epoch. Possibly far off and possibly fractional.
-    #[serde(default)]
     pub client_ts: Option<f64>,
 }
 
@@ -84,7 +85,7 @@ pub struct AddQuery {
     pub query_id: QueryId,
     /// Function path, such as `chat:list`.
     pub udf_path: String,
-    /// JSON array of arguments, encoded JSON.
+    /// Arguments, encoded JSON; an array, unless something is wrong with them.
     pub args: Arc<str>,
     /// What an earlier run of the same query returned as its journal.
     pub journal: Option<String>,
@@ -99,10 +100,17 @@ pub struct Call {
     pub request_id: RequestNumber,
     /// Function path, such as `chat:send`.
     pub udf_path: String,
-    /// JSON array of arguments, encoded JSON.
+    /// Arguments, encoded JSON; an array, unless something is wrong with them.
     pub args: Arc<str>,
     /// Component that holds the function; `None` for the app itself.
     pub component_path: Option<String>,
+}
+
+impl Call {
+    /// What it keeps in memory until it begins, about.
+    pub(super) fn bytes(&self) -> usize {
+        request_bytes(&self.udf_path, &self.args, self.component_path.as_deref())
+    }
 }
 
 /// See [`ClientMessage::Authenticate`].
@@ -137,8 +145,12 @@ impl std::fmt::Debug for AuthenticationToken {
 }
 
 impl ClientMessage {
-    /// Parses one text message. Fails with the bad-request code `WSMessageInvalidJson`.
+    /// Parses one text message. Halves of surrogate pairs become U+FFFD.
+    ///
+    /// # Errors
+    /// The bad-request code `WSMessageInvalidJson`.
     pub fn parse(text: &str) -> Result<Self> {
+        let text = &*well_formed_json(text);
         #[derive(Deserialize)]
         struct Tag<'a> {
             #[serde(rename = "type", borrow)]
@@ -146,10 +158,10 @@ impl ClientMessage {
         }
         let tag: Tag<'_> = serde_json::from_str(text).map_err(invalid)?;
         Ok(match &*tag.kind {
-            "Connect" => Self::Connect(body::<Connect>(text)?.checked()?),
+            "Connect" => Self::Connect(body::<RawConnect>(text)?.checked()?),
             "ModifyQuerySet" => Self::ModifyQuerySet(body::<RawModifyQuerySet>(text)?.checked()?),
-            "Mutation" => Self::Mutation(body::<RawCall>(text)?.checked()?),
-            "Action" => Self::Action(body::<RawCall>(text)?.checked()?),
+            "Mutation" => Self::Mutation(body::<RawCall>(text)?.into()),
+            "Action" => Self::Action(body::<RawCall>(text)?.into()),
             "Authenticate" if text.len() > CREDENTIALS_BYTES_MAX => {
                 return Err(invalid(format_args!(
                     "credentials of more than {CREDENTIALS_BYTES_MAX} bytes"
@@ -173,8 +185,41 @@ fn body<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(invalid)
 }
 
-impl Connect {
-    fn checked(self) -> Result<Self> {
+/// Anything: what it is, is looked at only where it is needed.
+type Raw = Option<Box<RawValue>>;
+
+/// The text, or [`UNREADABLE`] if it is missing or something else.
+fn text(raw: Raw) -> String {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_else(|| UNREADABLE.to_owned())
+}
+
+/// The text, if it is there.
+fn optional_text(raw: Raw) -> Option<String> {
+    raw.is_some().then(|| text(raw))
+}
+
+/// The empty path is the app itself.
+fn component(raw: Raw) -> Option<String> {
+    optional_text(raw).filter(|path| !path.is_empty())
+}
+
+/// Without arguments, null, which no function takes.
+fn args(raw: Raw) -> Arc<str> {
+    raw.map_or_else(|| "null".into(), |raw| raw.get().into())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawConnect {
+    session_id: String,
+    #[serde(default)]
+    max_observed_timestamp: Option<Timestamp>,
+    client_ts: Raw,
+}
+
+impl RawConnect {
+    fn checked(self) -> Result<Connect> {
         let id = self.session_id.as_bytes();
         let is_uuid = id.len() == 36
             && id.iter().enumerate().all(|(i, byte)| match i {
@@ -184,9 +229,11 @@ impl Connect {
         if !is_uuid {
             return Err(invalid("`sessionId` is not a UUID"));
         }
-        Ok(Self {
+        let client_ts = self.client_ts.as_deref().map(RawValue::get);
+        Ok(Connect {
             session_id: self.session_id.to_ascii_lowercase(),
-            ..self
+            max_observed_timestamp: self.max_observed_timestamp,
+            client_ts: client_ts.and_then(|number| serde_json::from_str(number).ok()),
         })
     }
 }
@@ -248,12 +295,10 @@ struct RawModification {
     #[serde(rename = "type")]
     kind: String,
     query_id: QueryId,
-    udf_path: Option<String>,
-    args: Option<Box<RawValue>>,
-    #[serde(default)]
-    journal: Option<String>,
-    #[serde(default)]
-    component_path: Option<String>,
+    udf_path: Raw,
+    args: Raw,
+    journal: Raw,
+    component_path: Raw,
 }
 
 impl RawModification {
@@ -261,12 +306,10 @@ impl RawModification {
         match &*self.kind {
             "Add" => Ok(QuerySetModification::Add(AddQuery {
                 query_id: self.query_id,
-                udf_path: self
-                    .udf_path
-                    .ok_or_else(|| invalid("`Add` without `udfPath`"))?,
-                args: checked_args(&self.args.ok_or_else(|| invalid("`Add` without `args`"))?)?,
-                journal: self.journal,
-                component_path: checked_component(self.component_path),
+                udf_path: text(self.udf_path),
+                args: args(self.args),
+                journal: optional_text(self.journal),
+                component_path: component(self.component_path),
             })),
             "Remove" => Ok(QuerySetModification::Remove(self.query_id)),
             other => Err(invalid(format_args!("unknown modification `{other}`"))),
@@ -278,33 +321,20 @@ impl RawModification {
 #[serde(rename_all = "camelCase")]
 struct RawCall {
     request_id: RequestNumber,
-    udf_path: String,
-    args: Box<RawValue>,
-    #[serde(default)]
-    component_path: Option<String>,
+    udf_path: Raw,
+    args: Raw,
+    component_path: Raw,
 }
 
-impl RawCall {
-    fn checked(self) -> Result<Call> {
-        Ok(Call {
-            request_id: self.request_id,
-            udf_path: self.udf_path,
-            args: checked_args(&self.args)?,
-            component_path: checked_component(self.component_path),
-        })
+impl From<RawCall> for Call {
+    fn from(raw: RawCall) -> Self {
+        Self {
+            request_id: raw.request_id,
+            udf_path: text(raw.udf_path),
+            args: args(raw.args),
+            component_path: component(raw.component_path),
+        }
     }
-}
-
-fn checked_args(args: &RawValue) -> Result<Arc<str>> {
-    if !args.get().starts_with('[') {
-        return Err(invalid("`args` is not an array"));
-    }
-    Ok(args.get().into())
-}
-
-/// The empty path is the app itself.
-fn checked_component(path: Option<String>) -> Option<String> {
-    path.filter(|path| !path.is_empty())
 }
 
 #[derive(Deserialize)]
@@ -312,25 +342,23 @@ fn checked_component(path: Option<String>) -> Option<String> {
 struct RawAuthenticate {
     base_version: u32,
     token_type: String,
-    #[serde(default)]
-    value: Option<String>,
+    value: Raw,
     /// The name that the npm client uses.
-    #[serde(default)]
-    impersonating: Option<Json>,
+    impersonating: Raw,
     /// The name that the Rust and Python clients use.
-    #[serde(default, rename = "acting_as")]
-    acting_as: Option<Json>,
+    #[serde(rename = "acting_as")]
+    acting_as: Raw,
 }
 
 impl RawAuthenticate {
     fn checked(self) -> Result<Authenticate> {
-        let value =
-            |value: Option<String>| value.ok_or_else(|| invalid("`Authenticate` without `value`"));
+        // Null is no identity to act as, and is refused together with the key.
+        let identity = |raw: Box<RawValue>| serde_json::from_str(raw.get()).unwrap_or(Json::Null);
         let token = match &*self.token_type {
-            "User" => AuthenticationToken::User(value(self.value)?),
+            "User" => AuthenticationToken::User(text(self.value)),
             "Admin" => AuthenticationToken::Admin(
-                value(self.value)?,
-                self.impersonating.or(self.acting_as),
+                text(self.value),
+                self.impersonating.or(self.acting_as).map(identity),
             ),
             "None" => AuthenticationToken::None,
             other => return Err(invalid(format_args!("unknown token type `{other}`"))),
@@ -359,7 +387,6 @@ mod tests {
             panic!()
         };
         assert_eq!(connect.session_id, "3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91");
-        assert_eq!(connect.connection_count, 2);
         assert_eq!(connect.max_observed_timestamp, Some(Timestamp(1000)));
         assert_eq!(connect.client_ts, Some(1795219701622.0));
         let least = r#"{"sessionId":"3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91","type":"Connect"}"#;
@@ -460,10 +487,6 @@ mod tests {
 
     #[test]
     fn malformed_messages_have_a_code() {
-        let deep = format!(
-            r#"{{"type":"Authenticate","baseVersion":0,"tokenType":"Admin","value":"k","acting_as":{}}}"#,
-            "[".repeat(100_000)
-        );
         for text in [
             "",
             "{",
@@ -477,13 +500,11 @@ mod tests {
             r#"{"type":"Connect","sessionId":"3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e9x"}"#,
             r#"{"type":"Mutation","requestId":-1,"udfPath":"a","args":[{}]}"#,
             r#"{"type":"Mutation","requestId":4294967296,"udfPath":"a","args":[{}]}"#,
-            r#"{"type":"Mutation","requestId":1,"udfPath":"a","args":{}}"#,
-            r#"{"type":"Mutation","requestId":1,"args":[{}]}"#,
+            r#"{"type":"Mutation","udfPath":"a","args":[{}]}"#,
+            r#"{"type":"Mutation","requestId":1,"udfPath":"a","args":[{]}"#,
             r#"{"type":"Authenticate","baseVersion":0,"tokenType":"Robot","value":"x"}"#,
-            r#"{"type":"Authenticate","baseVersion":0,"tokenType":"User"}"#,
             r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{"type":"Move","queryId":1}]}"#,
-            r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{"type":"Add","queryId":1}]}"#,
-            &deep,
+            r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{"type":"Add"}]}"#,
         ] {
             let error = ClientMessage::parse(text).expect_err(&text[..text.len().min(100)]);
             assert_eq!(error.code, "WSMessageInvalidJson");
@@ -508,6 +529,83 @@ mod tests {
         };
         assert!(authenticate(CREDENTIALS_BYTES_MAX).is_ok());
         assert!(authenticate(CREDENTIALS_BYTES_MAX + 1).is_err());
+    }
+
+    /// What is wrong within one request is left to that request.
+    #[test]
+    fn payloads_are_handed_on_whatever_they_hold() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for (payload, path, args, component) in [
+            (r#""udfPath":"a","args":{}"#, "a", "{}", None),
+            (r#""udfPath":"a""#, "a", "null", None),
+            (r#""args":[{}]"#, UNREADABLE, "[{}]", None),
+            (
+                r#""udfPath":7,"args":[{}],"componentPath":[]"#,
+                UNREADABLE,
+                "[{}]",
+                Some(UNREADABLE),
+            ),
+            (
+                r#""udfPath":"\ud83d","args":["\udc4d"],"extra":"\ud83d""#,
+                "\u{fffd}",
+                r#"["\ufffd"]"#,
+                None,
+            ),
+            (&format!(r#""udfPath":"a","args":{deep}"#), "a", &deep, None),
+        ] {
+            let call = Call {
+                request_id: 5,
+                udf_path: path.into(),
+                args: args.into(),
+                component_path: component.map(str::to_owned),
+            };
+            let text = format!(r#"{{"type":"Mutation","requestId":5,{payload}}}"#);
+            assert_eq!(parse(&text), ClientMessage::Mutation(call));
+            let text = format!(
+                r#"{{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{{"type":"Add","queryId":5,{payload},"journal":7}}]}}"#
+            );
+            let add = AddQuery {
+                query_id: 5,
+                udf_path: path.into(),
+                args: args.into(),
+                journal: Some(UNREADABLE.into()),
+                component_path: component.map(str::to_owned),
+            };
+            let ClientMessage::ModifyQuerySet(message) = parse(&text) else {
+                panic!()
+            };
+            assert_eq!(message.modifications, [QuerySetModification::Add(add)]);
+        }
+        // What is wrong with credentials is for the refusal of credentials.
+        for (fields, token) in [
+            (
+                r#""tokenType":"User""#,
+                AuthenticationToken::User(UNREADABLE.into()),
+            ),
+            (
+                r#""tokenType":"User","value":[]"#,
+                AuthenticationToken::User(UNREADABLE.into()),
+            ),
+            (
+                &format!(r#""tokenType":"Admin","value":"k","acting_as":{deep}"#),
+                AuthenticationToken::Admin("k".into(), Some(Json::Null)),
+            ),
+        ] {
+            let text = format!(r#"{{"type":"Authenticate","baseVersion":0,{fields}}}"#);
+            let base_version = 0;
+            let expected = Authenticate {
+                base_version,
+                token,
+            };
+            assert_eq!(parse(&text), ClientMessage::Authenticate(expected));
+        }
+        // What is only telemetry does not matter.
+        let text = r#"{"type":"Connect","sessionId":"3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91","connectionCount":-1,
+            "lastCloseReason":"\ud83d","clientTs":1e999}"#;
+        let ClientMessage::Connect(connect) = parse(text) else {
+            panic!()
+        };
+        assert_eq!(connect.client_ts, None);
     }
 
     proptest! {

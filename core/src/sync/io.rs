@@ -24,7 +24,8 @@ pub struct Now {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input {
-    /// The client sent a text message.
+    /// The client sent a text message. While the session is not [receptive](super::Session::is_receptive), none is
+    /// taken from the socket.
     Text {
         /// The message.
         text: String,
@@ -69,6 +70,11 @@ pub enum Input {
         /// How it ended; an error is not the function's failure but an inability to run it.
         result: Result<MutationOutcome, Error>,
     },
+    /// The arguments of an action wait no longer: it has begun.
+    ActionBegun {
+        /// Which action.
+        request_id: RequestNumber,
+    },
     /// Answers [`Effect::RunAction`].
     ActionDone {
         /// Which action.
@@ -102,10 +108,11 @@ pub enum Effect {
     /// Run a mutation, or find the outcome of an earlier run of the same one: the session and the request number
     /// name it. At most one runs at a time. Answered by [`Input::MutationDone`].
     RunMutation(CallRequest),
-    /// Run an action. Answered by [`Input::ActionDone`].
+    /// Run an action. Answered by [`Input::ActionDone`], before which [`Input::ActionBegun`] may tell that it has begun.
     RunAction(CallRequest),
-    /// Once everything is sent, send this close frame and drop the session. Queries and actions that run for it may
-    /// be stopped; a mutation may complete, since the client will ask for it again.
+    /// Once everything is sent, send this close frame and drop the session. Queries that run for it, and mutations and
+    /// actions that have not begun, may be stopped; a mutation that has begun may complete, since the client will ask
+    /// for it again.
     Close(CloseFrame),
 }
 
@@ -145,7 +152,7 @@ pub struct QueryRun {
     pub ts: Timestamp,
     /// Function path as the client sent it.
     pub path: Arc<str>,
-    /// JSON array of arguments, encoded JSON.
+    /// Arguments, encoded JSON; an array, unless something is wrong with them.
     pub args: Arc<str>,
     /// Component that holds the function; `None` for the app itself.
     pub component: Option<Arc<str>>,
@@ -164,7 +171,7 @@ pub struct CallRequest {
     pub session_id: Option<Arc<str>>,
     /// Function path as the client sent it.
     pub path: String,
-    /// JSON array of arguments, encoded JSON.
+    /// Arguments, encoded JSON; an array, unless something is wrong with them.
     pub args: Arc<str>,
     /// Component that holds the function; `None` for the app itself.
     pub component: Option<String>,
@@ -179,7 +186,16 @@ impl CallRequest {
         Some(RequestId::of_session(session_id, self.request_id))
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.path.len() + self.args.len() + self.component.as_ref().map_or(0, String::len)
+    /// What it keeps in memory until it begins, about.
+    pub fn bytes(&self) -> usize {
+        request_bytes(&self.path, &self.args, self.component.as_deref())
     }
+}
+
+/// What a request costs beside its texts, bytes.
+const REQUEST_OVERHEAD_BYTES: usize = 256;
+
+/// What a request keeps in memory until it begins, about.
+pub(super) fn request_bytes(path: &str, args: &str, component: Option<&str>) -> usize {
+    path.len() + args.len() + component.map_or(0, str::len) + REQUEST_OVERHEAD_BYTES
 }

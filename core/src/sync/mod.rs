@@ -12,7 +12,10 @@
 //!   under the identity that was in force when it arrived.
 //! - After each response comes a transition whose timestamp covers the commit. No transition that covers it comes
 //!   before, unless the response is very late ([`Limits::mutation_hold`]).
-//! - Memory is bounded by [`Limits`], whatever the client does.
+//! - Memory is bounded by [`Limits`], whatever the client does, if the driver takes nothing from the socket while the
+//!   session is not [receptive](Session::is_receptive): a client that asks for more than can be done at once waits.
+//! - What is wrong with one request fails that request. The connection ends only where the protocol is broken, and in
+//!   no way that a client would bring about again by connecting and sending what it has not had an answer to.
 
 pub mod chunk;
 pub mod client_message;
@@ -59,25 +62,30 @@ pub struct Limits {
     pub ping_frame_period: Duration,
     /// Silence after which a `Ping` message is sent. Browsers see no ping frames and give up after 60 s.
     pub ping_message_silence: Duration,
-    /// Longest run of a mutation, after which the connection fails; the client sends the mutation again.
+    /// Longest run of a mutation, after which the connection fails; the client sends the mutation again. The driver has
+    /// an outcome before, unless it hangs.
     pub mutation_run: Duration,
     /// How long a transition waits for the outcome of a mutation that may have committed within it. Too short, and
     /// optimistic updates flicker; too long, and a slow mutation delays what others changed.
     pub mutation_hold: Duration,
-    /// Mutations that run or wait.
+    /// Mutations that run or wait, beyond which the client waits.
     pub pending_mutations: usize,
-    /// Actions that run.
+    /// Actions that run or wait, beyond which the client waits.
     pub running_actions: usize,
-    /// Queries that a client watches.
+    /// Queries that a client watches; more fail.
     pub queries: usize,
-    /// Bytes of arguments, paths and journals of the queries that a client watches.
+    /// Bytes of arguments, paths and journals of the queries that a client watches; queries beyond fail.
     pub query_bytes: usize,
     /// Queries evaluated at once.
     pub running_queries: usize,
-    /// Bytes of messages and requests that wait.
+    /// Bytes of mutations and actions that have not begun, beyond which the client waits. One always fits.
     pub pending_bytes: usize,
+    /// Bytes of results in one transition; the results beyond become failures. One always fits.
+    pub transition_bytes: usize,
     /// Transitions not yet written to the socket, beyond which none is computed.
     pub unsent_transitions: usize,
+    /// Bytes of transitions not yet written to the socket, beyond which none is computed.
+    pub unsent_transition_bytes: usize,
     /// Bytes of responses not yet written to the socket, beyond which no further mutation starts.
     pub unsent_response_bytes_soft: usize,
     /// Bytes of responses not yet written to the socket, beyond which the connection fails.
@@ -94,19 +102,37 @@ impl Default for Limits {
             client_silence: Duration::from_secs(120),
             ping_frame_period: Duration::from_secs(5),
             ping_message_silence: Duration::from_secs(15),
-            mutation_run: Duration::from_secs(60),
+            mutation_run: Duration::from_secs(120),
             mutation_hold: Duration::from_millis(100),
             pending_mutations: 1000,
             running_actions: 1000,
             queries: 16_384,
-            query_bytes: 64 << 20,
+            query_bytes: 16 << 20,
             running_queries: 20,
-            pending_bytes: 64 << 20,
+            pending_bytes: 16 << 20,
+            transition_bytes: 64 << 20,
             unsent_transitions: 2,
-            unsent_response_bytes_soft: 16 << 20,
-            unsent_response_bytes_hard: 128 << 20,
+            unsent_transition_bytes: 8 << 20,
+            unsent_response_bytes_soft: 8 << 20,
+            unsent_response_bytes_hard: 64 << 20,
             chunk_bytes: 5_000_000,
             retry_backoff: (Duration::from_millis(500), Duration::from_secs(600)),
+        }
+    }
+}
+
+impl From<&crate::limits::Limits> for Limits {
+    fn from(limits: &crate::limits::Limits) -> Self {
+        Self {
+            // Without a place nothing would ever move.
+            pending_mutations: limits.session_mutations.max(1),
+            running_actions: limits.session_actions.max(1),
+            queries: limits.session_queries,
+            query_bytes: limits.session_query_bytes,
+            pending_bytes: limits.session_waiting_bytes,
+            transition_bytes: limits.transition_bytes,
+            unsent_response_bytes_hard: limits.unread_response_bytes,
+            ..Self::default()
         }
     }
 }

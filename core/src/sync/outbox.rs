@@ -21,6 +21,8 @@ pub(super) struct Outbox {
     /// Messages that the socket has not taken, oldest first.
     unsent: VecDeque<(Kind, usize)>,
     unsent_transitions: usize,
+    /// Chunks included.
+    unsent_transition_bytes: usize,
     unsent_response_bytes: usize,
 }
 
@@ -33,9 +35,13 @@ impl Outbox {
     pub fn send(&mut self, kind: Kind, text: String) {
         self.unsent.push_back((kind, text.len()));
         match kind {
-            Kind::Transition => self.unsent_transitions += 1,
+            Kind::Transition => {
+                self.unsent_transitions += 1;
+                self.unsent_transition_bytes += text.len();
+            }
+            Kind::Chunk => self.unsent_transition_bytes += text.len(),
             Kind::Response => self.unsent_response_bytes += text.len(),
-            Kind::Chunk | Kind::Other => {}
+            Kind::Other => {}
         }
         self.effects.push_back(Effect::Send(text));
         self.check();
@@ -44,15 +50,19 @@ impl Outbox {
     /// The socket has taken the oldest message.
     pub fn sent(&mut self) {
         match self.unsent.pop_front() {
-            Some((Kind::Transition, _)) => {
-                assert!(self.unsent_transitions > 0, "it was counted");
-                self.unsent_transitions -= 1;
+            Some((kind @ (Kind::Transition | Kind::Chunk), bytes)) => {
+                assert!(self.unsent_transition_bytes >= bytes, "it was counted");
+                self.unsent_transition_bytes -= bytes;
+                if kind == Kind::Transition {
+                    assert!(self.unsent_transitions > 0, "it was counted");
+                    self.unsent_transitions -= 1;
+                }
             }
             Some((Kind::Response, bytes)) => {
                 assert!(self.unsent_response_bytes >= bytes, "it was counted");
                 self.unsent_response_bytes -= bytes;
             }
-            Some((Kind::Chunk | Kind::Other, _)) => {}
+            Some((Kind::Other, _)) => {}
             None => debug_assert!(false, "more messages were taken than sent"),
         }
         self.check();
@@ -63,6 +73,7 @@ impl Outbox {
         assert!(self.unsent_transitions <= self.unsent.len());
         if self.unsent.is_empty() {
             assert_eq!(self.unsent_response_bytes, 0);
+            assert_eq!(self.unsent_transition_bytes, 0);
         }
         debug_assert_eq!(
             self.unsent_transitions,
@@ -88,6 +99,10 @@ impl Outbox {
 
     pub fn unsent_transitions(&self) -> usize {
         self.unsent_transitions
+    }
+
+    pub fn unsent_transition_bytes(&self) -> usize {
+        self.unsent_transition_bytes
     }
 
     pub fn unsent_response_bytes(&self) -> usize {

@@ -12,16 +12,17 @@ use super::outcome::{Fingerprint, QueryOutcome};
 use super::server_message::Modification;
 use super::{Limits, QueryId};
 use crate::error::{Error, ErrorKind, Result};
-use crate::identity::Identity;
 use crate::planted::{Bug, planted};
 
 /// What a query is, for as long as the client watches it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct QuerySpec {
     pub path: Arc<str>,
     pub args: Arc<str>,
     pub component: Option<Arc<str>>,
     journal: Option<Arc<str>>,
+    /// The client watched too much already: it is not run, and nothing of it is kept.
+    pub is_refused: bool,
 }
 
 impl QuerySpec {
@@ -32,6 +33,9 @@ impl QuerySpec {
             + self.journal.as_deref().map_or(0, str::len)
     }
 }
+
+/// A client that asks for so many times as much as it may is none that could be told so query by query.
+const REFUSALS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct ActiveQuery {
@@ -46,6 +50,18 @@ pub(super) struct ActiveQuery {
     told: Option<Fingerprint>,
 }
 
+impl ActiveQuery {
+    /// Bytes of a result that is news to the client.
+    fn untold_bytes(&self) -> usize {
+        match &self.untold {
+            Some(outcome) if self.told.as_ref() != Some(outcome.fingerprint()) => {
+                outcome.rendered_bytes()
+            }
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct QuerySet {
     /// The version that the client's last message led to.
@@ -58,6 +74,8 @@ pub(super) struct QuerySet {
     /// Number and bytes of the queries that the client asked for.
     count: usize,
     bytes: usize,
+    /// Bytes of the results that the client has not been told.
+    untold_bytes: usize,
     /// Evaluation, while a transition is under way.
     waiting: VecDeque<QueryId>,
     running: BTreeSet<QueryId>,
@@ -72,12 +90,7 @@ impl QuerySet {
     }
 
     /// Takes a message of the client's. After an error, the session is over.
-    pub fn modify(
-        &mut self,
-        message: ModifyQuerySet,
-        identity: &Identity,
-        limits: &Limits,
-    ) -> Result<()> {
+    pub fn modify(&mut self, message: ModifyQuerySet, limits: &Limits) -> Result<()> {
         if message.base_version != self.version {
             return Err(base_version_mismatch(message.base_version, self.version));
         }
@@ -92,22 +105,13 @@ impl QuerySet {
         }
         for modification in message.modifications {
             match modification {
-                QuerySetModification::Add(query) => self.add(query, identity)?,
+                QuerySetModification::Add(query) => self.add(query, limits)?,
                 QuerySetModification::Remove(id) => self.remove(id)?,
             }
         }
         assert!(message.new_version > self.version, "versions go up");
         self.version = message.new_version;
         self.check();
-        if self.count > limits.queries || self.bytes > limits.query_bytes {
-            return Err(Error::overloaded(
-                "TooManyQueries",
-                format!(
-                    "{} queries of {} bytes are watched; the limits are {} and {}",
-                    self.count, self.bytes, limits.queries, limits.query_bytes
-                ),
-            ));
-        }
         Ok(())
     }
 
@@ -118,22 +122,34 @@ impl QuerySet {
         }
     }
 
-    fn add(&mut self, query: AddQuery, identity: &Identity) -> Result<()> {
-        if query.component_path.is_some() {
-            check_component_access(identity)?;
-        }
+    fn add(&mut self, query: AddQuery, limits: &Limits) -> Result<()> {
         if self.wanted(query.query_id).is_some() {
             return Err(Error::bad_request(
                 "DuplicateQueryId",
                 format!("query {} is already in the query set", query.query_id),
             ));
         }
-        let spec = QuerySpec {
+        if self.count >= limits.queries.saturating_mul(REFUSALS_MAX) {
+            return Err(Error::bad_request(
+                "TooManyQueries",
+                format!("{} queries are watched", self.count),
+            ));
+        }
+        let mut spec = QuerySpec {
             path: query.udf_path.into(),
             args: query.args,
             component: query.component_path.map(Arc::from),
             journal: query.journal.map(Arc::from),
+            is_refused: false,
         };
+        // One always fits: its message was accepted.
+        let is_too_large = self.bytes > 0 && self.bytes + spec.bytes() > limits.query_bytes;
+        if self.count >= limits.queries || is_too_large {
+            spec = QuerySpec {
+                is_refused: true,
+                ..QuerySpec::default()
+            };
+        }
         self.count += 1;
         self.bytes += spec.bytes();
         assert!(self.bytes >= spec.bytes());
@@ -172,6 +188,7 @@ impl QuerySet {
         let mut unsubscribed = Vec::new();
         for (id, change) in std::mem::take(&mut self.changes) {
             if let Some(old) = self.active.remove(&id) {
+                self.untold_bytes -= old.untold_bytes();
                 unsubscribed.push(id);
                 if old.told.is_some() && !planted(Bug::RemovalNotTold) {
                     self.removed.insert(id);
@@ -192,15 +209,6 @@ impl QuerySet {
         assert_eq!(self.active.len(), self.count, "what is wanted is active");
         self.check();
         unsubscribed
-    }
-
-    /// Fails if the identity may not run one of the active queries at all.
-    pub fn check_access(&self, identity: &Identity) -> Result<()> {
-        let mut active = self.active.values();
-        if active.any(|query| query.spec.component.is_some()) {
-            check_component_access(identity)?;
-        }
-        Ok(())
     }
 
     /// Results of these queries no longer hold.
@@ -250,15 +258,22 @@ impl QuerySet {
         Some((id, &self.active[&id]))
     }
 
-    /// Takes a result. Fails if the query is not being evaluated.
-    pub fn finish_run(&mut self, id: QueryId, result: Result<Arc<QueryOutcome>>) -> Result<()> {
+    /// Takes a result. Whatever is too large to be sent together with the others, by `bytes_max`, becomes what
+    /// `too_large` gives. Fails if the query is not being evaluated.
+    pub fn finish_run(
+        &mut self,
+        id: QueryId,
+        result: Result<Arc<QueryOutcome>>,
+        bytes_max: usize,
+        too_large: impl FnOnce() -> QueryOutcome,
+    ) -> Result<()> {
         if !self.running.remove(&id) {
             return Err(Error::internal(format!(
                 "a result for query {id}, which is not being evaluated"
             )));
         }
         match result {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
                 let query = self
                     .active
                     .get_mut(&id)
@@ -267,8 +282,17 @@ impl QuerySet {
                 if !planted(Bug::JournalForgotten) {
                     query.journal = outcome.journal().cloned();
                 }
+                self.untold_bytes -= query.untold_bytes();
+                let bytes = self.untold_bytes + outcome.rendered_bytes();
+                if self.untold_bytes > 0
+                    && bytes > bytes_max
+                    && query.told.as_ref() != Some(outcome.fingerprint())
+                {
+                    outcome = Arc::new(too_large());
+                }
                 query.untold = Some(outcome);
                 query.is_stale = false;
+                self.untold_bytes += query.untold_bytes();
             }
             Err(error) => {
                 self.waiting.clear();
@@ -287,6 +311,13 @@ impl QuerySet {
         if self.count == 0 {
             assert_eq!(self.bytes, 0);
         }
+        debug_assert_eq!(
+            self.untold_bytes,
+            self.active
+                .values()
+                .map(ActiveQuery::untold_bytes)
+                .sum::<usize>()
+        );
         assert!(
             self.waiting.len() + self.running.len() <= self.active.len(),
             "what is evaluated is active"
@@ -321,6 +352,7 @@ impl QuerySet {
         assert!(!self.is_evaluating());
         assert!(self.fault.is_none());
         let mut modifications = Vec::new();
+        self.untold_bytes = 0;
         for (id, query) in &mut self.active {
             assert!(!query.is_stale, "every result holds at the timestamp");
             let Some(outcome) = query.untold.take() else {
@@ -363,16 +395,4 @@ pub(super) fn base_version_mismatch(sent: u32, expected: u32) -> Error {
         "BaseVersionMismatch",
         format!("base version {sent} does not match {expected}"),
     )
-}
-
-/// Fails unless the identity may call functions of components directly.
-pub(super) fn check_component_access(identity: &Identity) -> Result<()> {
-    if identity.is_admin() {
-        return Ok(());
-    }
-    Err(Error::new(
-        crate::ErrorClass::Forbidden,
-        "ComponentAccessDenied",
-        "only an admin may call functions of components",
-    ))
 }

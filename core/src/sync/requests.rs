@@ -1,8 +1,10 @@
 //! The mutations and actions of a connection.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 
+use super::client_message::Call;
 use super::io::CallRequest;
 use super::{Limits, RequestNumber};
 use crate::error::{Error, Result};
@@ -22,43 +24,39 @@ pub(super) struct RunningMutation {
 pub(super) struct Requests {
     running: Option<RunningMutation>,
     waiting: VecDeque<CallRequest>,
+    /// Bytes of the mutations that wait, and of the actions that have not begun.
     waiting_bytes: usize,
     mutations_started: u64,
-    actions: BTreeSet<RequestNumber>,
+    /// Actions that have no outcome, with their bytes until they begin.
+    actions: BTreeMap<RequestNumber, usize>,
 }
 
 impl Requests {
+    /// Whether another mutation can be queued.
+    pub fn has_room_for_mutation(&self, call: &Call, limits: &Limits) -> bool {
+        let count = self.waiting.len() + usize::from(self.running.is_some());
+        count < limits.pending_mutations && self.has_room_for(call, limits)
+    }
+
+    /// Whether another action can be started.
+    pub fn has_room_for_action(&self, call: &Call, limits: &Limits) -> bool {
+        self.actions.len() < limits.running_actions && self.has_room_for(call, limits)
+    }
+
+    /// A single request always fits: its message was accepted.
+    fn has_room_for(&self, call: &Call, limits: &Limits) -> bool {
+        self.waiting_bytes == 0 || self.waiting_bytes + call.bytes() <= limits.pending_bytes
+    }
+
     /// Queues a mutation behind the earlier ones.
-    pub fn push_mutation(&mut self, request: CallRequest, limits: &Limits) -> Result<()> {
-        let count = self.waiting.len() + usize::from(self.running.is_some()) + 1;
-        let bytes = self.waiting_bytes + request.bytes();
-        // A single request always fits: its message was accepted.
-        if count > limits.pending_mutations
-            || (bytes > limits.pending_bytes && !self.waiting.is_empty())
-        {
-            return Err(Error::overloaded(
-                "TooManyConcurrentMutations",
-                format!(
-                    "{count} mutations of {bytes} bytes are pending; the limits are {} and {}",
-                    limits.pending_mutations, limits.pending_bytes
-                ),
-            ));
-        }
-        self.waiting_bytes = bytes;
+    pub fn push_mutation(&mut self, request: CallRequest) {
+        self.waiting_bytes += request.bytes();
         self.waiting.push_back(request);
-        assert!(
-            self.waiting.len() <= limits.pending_mutations,
-            "the queue is bounded"
-        );
         self.check();
-        Ok(())
     }
 
     /// What holds between any two steps.
     fn check(&self) {
-        if self.waiting.is_empty() {
-            assert_eq!(self.waiting_bytes, 0);
-        }
         let running = self.running.as_ref();
         assert!(
             running.is_none_or(|running| running.serial == self.mutations_started),
@@ -67,6 +65,7 @@ impl Requests {
         debug_assert_eq!(
             self.waiting_bytes,
             self.waiting.iter().map(CallRequest::bytes).sum::<usize>()
+                + self.actions.values().sum::<usize>()
         );
     }
 
@@ -112,34 +111,43 @@ impl Requests {
     }
 
     /// An action starts.
-    pub fn start_action(&mut self, request_id: RequestNumber, limits: &Limits) -> Result<()> {
-        if self.actions.len() >= limits.running_actions {
-            return Err(Error::overloaded(
-                "TooManyInflightActionsForSingleClient",
-                format!("{} actions run already", limits.running_actions),
-            ));
-        }
-        if !self.actions.insert(request_id) {
-            return Err(Error::bad_request(
+    ///
+    /// # Errors
+    /// If another one has its number.
+    pub fn start_action(&mut self, request: &CallRequest) -> Result<()> {
+        match self.actions.entry(request.request_id) {
+            Entry::Occupied(_) => Err(Error::bad_request(
                 "DuplicateRequestId",
-                format!("an action with request id {request_id} runs already"),
-            ));
+                format!(
+                    "an action with request id {} runs already",
+                    request.request_id
+                ),
+            )),
+            Entry::Vacant(entry) => {
+                self.waiting_bytes += *entry.insert(request.bytes());
+                self.check();
+                Ok(())
+            }
         }
-        assert!(
-            self.actions.len() <= limits.running_actions,
-            "actions are bounded"
-        );
-        Ok(())
+    }
+
+    /// An action has begun: its arguments wait no longer.
+    pub fn action_begun(&mut self, request_id: RequestNumber) {
+        if let Some(bytes) = self.actions.get_mut(&request_id) {
+            self.waiting_bytes -= std::mem::take(bytes);
+        }
+        self.check();
     }
 
     /// An action has ended. Fails if it does not run.
     pub fn finish_action(&mut self, request_id: RequestNumber) -> Result<()> {
-        if self.actions.remove(&request_id) {
-            debug_assert!(!self.actions.contains(&request_id));
-            return Ok(());
-        }
-        Err(Error::internal(format!(
-            "an outcome of action {request_id}, which does not run"
-        )))
+        let Some(bytes) = self.actions.remove(&request_id) else {
+            return Err(Error::internal(format!(
+                "an outcome of action {request_id}, which does not run"
+            )));
+        };
+        self.waiting_bytes -= bytes;
+        self.check();
+        Ok(())
     }
 }

@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client_message::{
-    Authenticate, AuthenticationToken, Call, ClientMessage, Connect, ModifyQuerySet,
-};
+use super::client_message::{Authenticate, AuthenticationToken, Call, ClientMessage, Connect};
 use super::close::{CloseFrame, farewell};
 use super::io::{CallRequest, Credential, Effect, Input, Now};
 use super::liveness::{Due, Liveness};
 use super::outbox::{Kind, Outbox};
 use super::outcome::{ActionOutcome, MutationOutcome};
-use super::query_set::{QuerySet, base_version_mismatch, check_component_access};
+use super::query_set::{QuerySet, base_version_mismatch};
 use super::requests::Requests;
 use super::server_message;
 use super::transitions::Transitions;
@@ -20,9 +18,6 @@ use super::{ClientVersion, Limits, RequestNumber};
 use crate::error::{Error, ErrorClass, Result};
 use crate::identity::{Identity, UserIdentity};
 use crate::timestamp::Timestamp;
-
-/// What a message that waits costs beside its text, bytes.
-const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
 /// What a session needs to know from the start.
 #[derive(Clone, Debug)]
@@ -52,8 +47,10 @@ pub struct Session {
     pub(super) identity_version: u32,
     /// Credentials are being verified, and messages wait.
     is_authenticating: bool,
+    /// Messages that wait for credentials, or for room.
     inbox: VecDeque<String>,
-    inbox_bytes: usize,
+    /// The first message that waits, once it is known to need room.
+    blocked: Option<ClientMessage>,
     pub(super) requests: Requests,
     pub(super) queries: QuerySet,
     pub(super) transitions: Transitions,
@@ -74,7 +71,7 @@ impl Session {
             identity_version: 0,
             is_authenticating: false,
             inbox: VecDeque::new(),
-            inbox_bytes: 0,
+            blocked: None,
             requests: Requests::default(),
             queries: QuerySet::default(),
             transitions: Transitions::default(),
@@ -96,6 +93,8 @@ impl Session {
             .take(now, input)
             .and_then(|()| self.process_inbox(now))
             .and_then(|()| self.start_mutation(now))
+            // It leaves room.
+            .and_then(|()| self.process_inbox(now))
             .and_then(|()| self.advance_transition(now))
             .and_then(|()| self.check_timers(now));
         if let Err(error) = result {
@@ -107,27 +106,21 @@ impl Session {
 
     /// What holds between any two steps.
     fn check(&self, now: Now) {
-        assert!(self.inbox_bytes >= self.inbox.len() * MESSAGE_OVERHEAD_BYTES);
         if self.is_closed {
-            assert!(self.inbox.is_empty(), "nothing is kept for the dead");
+            assert!(self.is_receptive(), "nothing is kept for the dead");
             assert!(self.requests.is_empty());
             assert!(self.queries.is_empty());
             return;
         }
-        if self.inbox.is_empty() {
-            assert_eq!(self.inbox_bytes, 0);
-        } else {
-            let why = "messages wait only until it is known who sent them";
-            assert!(self.is_authenticating, "{why}");
+        if self.is_authenticating {
+            assert!(self.blocked.is_none(), "it is not known who sent it");
+        } else if !self.inbox.is_empty() {
+            assert!(self.blocked.is_some(), "messages wait for a reason");
         }
         let Limits {
-            pending_bytes,
             unsent_response_bytes_hard,
             ..
         } = self.config.limits;
-        if self.inbox.len() > 1 {
-            assert!(self.inbox_bytes <= pending_bytes);
-        }
         assert!(self.outbox.unsent_response_bytes() <= unsent_response_bytes_hard);
         let running = self.requests.running_mutation();
         assert!(running.is_none_or(|running| running.deadline > now.monotonic));
@@ -155,6 +148,12 @@ impl Session {
         next
     }
 
+    /// Whether messages of the client are taken. While one waits, for its turn or for room, the driver leaves the next
+    /// ones in the socket: so a client that sends more than can be done is slowed down, and not turned away.
+    pub fn is_receptive(&self) -> bool {
+        self.inbox.is_empty() && self.blocked.is_none()
+    }
+
     /// Whether [`Effect::Close`] was handed out or waits to be.
     pub fn is_closed(&self) -> bool {
         self.is_closed
@@ -170,7 +169,6 @@ impl Session {
             Input::Text { text, latest } => {
                 self.liveness.heard(now.monotonic);
                 self.latest = self.latest.max(latest);
-                self.inbox_bytes += text.len() + MESSAGE_OVERHEAD_BYTES;
                 self.inbox.push_back(text);
             }
             Input::Activity => self.liveness.heard(now.monotonic),
@@ -186,10 +184,11 @@ impl Session {
             Input::TransitionBegun { ts, invalidated } => {
                 self.transition_begun(now, ts, invalidated)?;
             }
-            Input::QueryDone { query_id, result } => self.queries.finish_run(query_id, result)?,
+            Input::QueryDone { query_id, result } => self.query_done(query_id, result)?,
             Input::MutationDone { request_id, result } => {
                 self.mutation_done(now, request_id, result)?;
             }
+            Input::ActionBegun { request_id } => self.requests.action_begun(request_id),
             Input::ActionDone { request_id, result } => {
                 self.action_done(now, request_id, result)?;
             }
@@ -198,43 +197,62 @@ impl Session {
         Ok(())
     }
 
-    /// Processes the client's messages in order, as long as it is known who the client is.
+    /// Processes the client's messages in order, as long as it is known who the client is and there is room.
     fn process_inbox(&mut self, now: Now) -> Result<()> {
         while !self.is_authenticating
-            && let Some(text) = self.inbox.pop_front()
+            && let Some(message) = self.next_message()?
         {
-            let bytes = text.len() + MESSAGE_OVERHEAD_BYTES;
-            assert!(self.inbox_bytes >= bytes, "it was counted");
-            self.inbox_bytes -= bytes;
-            match ClientMessage::parse(&text)? {
+            match message {
                 ClientMessage::Connect(message) => self.connect(now, message)?,
-                ClientMessage::ModifyQuerySet(message) => self.modify_query_set(message)?,
+                ClientMessage::ModifyQuerySet(message) => {
+                    self.queries.modify(message, &self.config.limits)?;
+                }
                 ClientMessage::Mutation(call) => {
-                    let request = self.call_request(call)?;
-                    self.requests.push_mutation(request, &self.config.limits)?;
+                    if !self.has_room_for_mutation(&call) {
+                        self.blocked = Some(ClientMessage::Mutation(call));
+                        return Ok(());
+                    }
+                    let request = self.call_request(call);
+                    self.requests.push_mutation(request);
                 }
                 ClientMessage::Action(call) => {
-                    let request = self.call_request(call)?;
+                    if !self.has_room_for_action(&call) {
+                        self.blocked = Some(ClientMessage::Action(call));
+                        return Ok(());
+                    }
+                    let request = self.call_request(call);
                     request.identity.check_current(now.wall)?;
-                    self.requests
-                        .start_action(request.request_id, &self.config.limits)?;
+                    self.requests.start_action(&request)?;
                     self.outbox.push(Effect::RunAction(request));
                 }
                 ClientMessage::Authenticate(message) => self.authenticate(message)?,
                 ClientMessage::Event => {}
             }
         }
-        // A single message always fits: the shell accepted it.
-        if self.inbox_bytes > self.config.limits.pending_bytes && self.inbox.len() > 1 {
-            return Err(Error::overloaded(
-                "TooManyPendingMessages",
-                format!(
-                    "{} bytes of messages wait for authentication; the limit is {}",
-                    self.inbox_bytes, self.config.limits.pending_bytes
-                ),
-            ));
-        }
         Ok(())
+    }
+
+    fn next_message(&mut self) -> Result<Option<ClientMessage>> {
+        if let Some(message) = self.blocked.take() {
+            return Ok(Some(message));
+        }
+        let text = self.inbox.pop_front();
+        text.map(|text| ClientMessage::parse(&text)).transpose()
+    }
+
+    fn has_room_for_mutation(&self, call: &Call) -> bool {
+        self.requests
+            .has_room_for_mutation(call, &self.config.limits)
+    }
+
+    /// Actions begin at once, so a client that does not take their responses gets no more of them run.
+    fn has_room_for_action(&self, call: &Call) -> bool {
+        self.client_takes_responses()
+            && self.requests.has_room_for_action(call, &self.config.limits)
+    }
+
+    fn client_takes_responses(&self) -> bool {
+        self.outbox.unsent_response_bytes() <= self.config.limits.unsent_response_bytes_soft
     }
 
     fn connect(&mut self, now: Now, message: Connect) -> Result<()> {
@@ -262,23 +280,15 @@ impl Session {
         Ok(())
     }
 
-    fn modify_query_set(&mut self, message: ModifyQuerySet) -> Result<()> {
-        self.queries
-            .modify(message, &self.identity, &self.config.limits)
-    }
-
-    fn call_request(&self, call: Call) -> Result<CallRequest> {
-        if call.component_path.is_some() {
-            check_component_access(&self.identity)?;
-        }
-        Ok(CallRequest {
+    fn call_request(&self, call: Call) -> CallRequest {
+        CallRequest {
             request_id: call.request_id,
             session_id: self.session_id.clone(),
             path: call.udf_path,
             args: call.args,
             component: call.component_path,
             identity: Arc::clone(&self.identity),
-        })
+        }
     }
 
     fn authenticate(&mut self, message: Authenticate) -> Result<()> {
@@ -328,11 +338,10 @@ impl Session {
 
     /// Starts the next mutation once the earlier ones are done and the client takes the responses.
     fn start_mutation(&mut self, now: Now) -> Result<()> {
-        let limits = &self.config.limits;
-        if self.outbox.unsent_response_bytes() > limits.unsent_response_bytes_soft {
+        if !self.client_takes_responses() {
             return Ok(());
         }
-        let deadline = now.monotonic + limits.mutation_run;
+        let deadline = now.monotonic + self.config.limits.mutation_run;
         assert!(deadline > now.monotonic, "a mutation has some time");
         if let Some(request) = self.requests.start_mutation(deadline) {
             assert!(self.requests.running_mutation().is_some());
@@ -401,6 +410,10 @@ impl Session {
                 mutation.request_id, self.config.limits.mutation_run
             )));
         }
+        // What is not taken from the socket is no silence of the client; what the socket does not take is.
+        if !self.is_receptive() && self.outbox.is_drained() {
+            self.liveness.heard(now.monotonic);
+        }
         let limits = &self.config.limits;
         while let Some(due) = self
             .liveness
@@ -429,7 +442,7 @@ impl Session {
         }
         self.outbox.push(Effect::Close(frame));
         self.inbox = VecDeque::new();
-        self.inbox_bytes = 0;
+        self.blocked = None;
         self.requests = Requests::default();
         self.queries = QuerySet::default();
         self.transitions = Transitions::default();

@@ -12,10 +12,11 @@ use super::outbox::Kind;
 use super::query_set::is_transient;
 use super::server_message::{self, StateVersion};
 use super::session::Session;
-use super::{QueryId, chunk};
+use super::{FunctionError, Limits, QueryId, QueryOutcome, chunk};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::planted::{Bug, planted};
+use crate::request_id::RequestId;
 use crate::timestamp::Timestamp;
 
 #[derive(Debug, Default)]
@@ -100,7 +101,6 @@ impl Session {
         for id in self.queries.activate() {
             self.outbox.push(Effect::Unsubscribe(id));
         }
-        self.queries.check_access(&self.identity)?;
         assert!(
             ts >= self.transitions.version.ts,
             "the client never goes back"
@@ -159,7 +159,7 @@ impl Session {
     /// Moves on as far as possible.
     pub(super) fn advance_transition(&mut self, now: Now) -> Result<()> {
         if let Phase::Evaluating(attempt) = self.transitions.phase {
-            self.evaluate(&attempt);
+            self.evaluate(&attempt)?;
             if !self.queries.is_evaluating() {
                 self.evaluated(now, attempt)?;
             }
@@ -217,14 +217,33 @@ impl Session {
     }
 
     fn client_keeps_up(&self) -> bool {
-        self.outbox.unsent_transitions() < self.config.limits.unsent_transitions
+        let limits = &self.config.limits;
+        self.outbox.unsent_transitions() < limits.unsent_transitions
+            && self.outbox.unsent_transition_bytes() <= limits.unsent_transition_bytes
     }
 
-    fn evaluate(&mut self, attempt: &Attempt) {
+    fn evaluate(&mut self, attempt: &Attempt) -> Result<()> {
         let concurrency = self.config.limits.running_queries;
         assert!(concurrency > 0, "some query can run");
         assert!(attempt.end.ts >= self.transitions.version.ts);
         while let Some((query_id, query)) = self.queries.next_run(concurrency) {
+            if query.spec.is_refused {
+                let Limits {
+                    queries,
+                    query_bytes,
+                    ..
+                } = self.config.limits;
+                let outcome = failed_query(
+                    self.session_id().cloned(),
+                    query_id,
+                    &format!(
+                        "TooManyQueries: this client watches too much. One connection has at most {queries} queries, \
+                         with {query_bytes} bytes of arguments."
+                    ),
+                );
+                self.query_done(query_id, Ok(Arc::new(outcome)))?;
+                continue;
+            }
             self.outbox.push(Effect::RunQuery(QueryRun {
                 query_id,
                 ts: attempt.end.ts,
@@ -235,6 +254,29 @@ impl Session {
                 identity: Arc::clone(&self.transitions.identity),
             }));
         }
+        Ok(())
+    }
+
+    /// Takes the result of a query.
+    pub(super) fn query_done(
+        &mut self,
+        query_id: QueryId,
+        result: Result<Arc<QueryOutcome>>,
+    ) -> Result<()> {
+        let bytes_max = self.config.limits.transition_bytes;
+        let session_id = self.session_id().cloned();
+        let too_large = || {
+            failed_query(
+                session_id,
+                query_id,
+                &format!(
+                    "TooLargeTransition: the results of this client's queries are too large to be sent together: \
+                     they have at most {bytes_max} bytes. Watch fewer queries, or smaller results."
+                ),
+            )
+        };
+        self.queries
+            .finish_run(query_id, result, bytes_max, too_large)
     }
 
     fn evaluated(&mut self, now: Now, attempt: Attempt) -> Result<()> {
@@ -310,4 +352,14 @@ impl Session {
             self.transitions.owed = None;
         }
     }
+}
+
+/// The outcome of a query that the session does not run, or cannot tell.
+fn failed_query(session_id: Option<Arc<str>>, query_id: QueryId, why: &str) -> QueryOutcome {
+    let error = FunctionError {
+        request_id: RequestId::of_session(session_id.as_deref().unwrap_or(""), query_id),
+        printed: Some(format!("{why}\n")),
+        data: None,
+    };
+    QueryOutcome::failure(&error, &[], None)
 }

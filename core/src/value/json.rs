@@ -8,6 +8,8 @@
 //!
 //! The other forms are for output only: `json` is for people, `export_json` for data pipelines.
 
+mod escapes;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +26,8 @@ use super::{
     check_size, too_nested,
 };
 use crate::{Error, Result};
+
+pub use escapes::well_formed_json;
 
 const INTEGER: &str = "$integer";
 const FLOAT: &str = "$float";

@@ -25,7 +25,7 @@ pub use document::{
     CREATION_TIME_FIELD, ID_FIELD, MAX_DOCUMENT_NESTING, MAX_DOCUMENT_SIZE, document_limits,
 };
 pub use id::{DocumentId, InternalId, TableNumber};
-pub use json::{JsonFormat, maybe_from_json, patch_from_json};
+pub use json::{JsonFormat, maybe_from_json, patch_from_json, well_formed_json};
 pub use name::{
     FunctionPath, MAX_IDENTIFIER_LENGTH, check_environment_variable_name, check_export_name,
     check_index_name, check_table_name, is_environment_variable_name, is_function_handle,

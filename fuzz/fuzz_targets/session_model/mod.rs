@@ -173,7 +173,7 @@ impl Model {
         self.must_end = true;
         self.say(text);
         assert!(
-            self.closed || self.is_authenticating(),
+            self.closed || !self.session.is_receptive(),
             "nothing is forgiven"
         );
     }
@@ -222,7 +222,7 @@ impl Model {
             user: *self.users.last().expect("never empty"),
             commit: None,
         });
-        // It may be too much; that depends on how many have been processed.
+        // It may have to wait; that depends on how many have been processed.
         let message =
             json!({"type": "Mutation", "requestId": number, "udfPath": "m", "args": [key]});
         self.say(message.to_string());
@@ -546,8 +546,6 @@ impl Model {
     fn may_end(&self) -> bool {
         let mutates = self.jobs.iter().any(|job| matches!(job, Job::Mutation(..)));
         self.must_end
-            || self.awaited.len() > self.limits.pending_mutations
-            || self.actions.len() > self.limits.running_actions
             || self.now >= self.heard + self.limits.client_silence
             || (mutates && self.now >= self.mutating + self.limits.mutation_run)
     }

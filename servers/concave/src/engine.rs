@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use concave_core::engine::FunctionEngine;
+use concave_core::limits::Limits;
 use concave_quickjs::QuickJsOptions;
 
 use crate::problem::Problem;
@@ -52,12 +53,19 @@ impl FromStr for EngineKind {
 }
 
 impl EngineKind {
-    /// Starts the engine.
-    pub fn start(self) -> Result<Arc<dyn FunctionEngine>, Problem> {
+    /// Starts the engine, with a place for each call that may run.
+    pub fn start(self, limits: &Limits) -> Result<Arc<dyn FunctionEngine>, Problem> {
+        let transactions = limits.concurrent_queries.max(1) + limits.concurrent_mutations.max(1);
+        let actions = limits.concurrent_actions.max(1);
         match self {
-            Self::QuickJs => concave_quickjs::start(QuickJsOptions::default()).map_err(|error| {
-                Problem::new(format!("the function engine does not start: {error}"))
-            }),
+            Self::QuickJs => {
+                let mut options = QuickJsOptions::default();
+                options.engine.transaction_slots = transactions;
+                options.engine.action_slots = actions;
+                concave_quickjs::start(options).map_err(|error| {
+                    Problem::new(format!("the function engine does not start: {error}"))
+                })
+            }
             #[cfg(feature = "v8")]
             Self::V8 => {
                 // This very program, even if its file has been replaced by another version. Where there is no such
@@ -67,10 +75,13 @@ impl EngineKind {
                     args: vec![SNAPSHOT.to_owned()],
                     is_awaited: false,
                 };
-                Ok(concave_v8::start(concave_v8::V8Options {
+                let mut options = concave_v8::V8Options {
                     snapshots: Some(snapshots),
                     ..concave_v8::V8Options::default()
-                }))
+                };
+                options.engine.transaction_slots = transactions;
+                options.engine.action_slots = actions;
+                Ok(concave_v8::start(options))
             }
         }
     }

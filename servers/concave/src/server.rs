@@ -93,8 +93,8 @@ impl Server {
             redact,
             options.limits,
         );
-        let engine = options.engine.start()?;
-        let http = TokioHttpClient::start().map_err(Problem::new)?;
+        let engine = options.engine.start(&options.limits)?;
+        let http = TokioHttpClient::start(&options.limits).map_err(Problem::new)?;
         let world = TokioRuntime::current();
         let backend = Backend::open(world, options.persistence, engine, http, config).await?;
         let live = concave_ws::router(backend.clone());

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use concave_core::driver::{Backend, Caller};
+use concave_core::driver::{Backend, Caller, Client};
 use concave_core::identity::{Identity, UserIdentity};
 use concave_core::origin::AdminAccess;
 use concave_core::request_id::RequestId;
@@ -45,6 +45,7 @@ impl Requester {
         Ok(Caller {
             identity,
             request_id: self.request_id.clone(),
+            client: Client::Http(None),
         })
     }
 

@@ -99,7 +99,7 @@ impl World {
             TokioRuntime::current(),
             Arc::new(MemoryPersistence::default()),
             Arc::new(engine()),
-            TokioHttpClient::start().unwrap(),
+            TokioHttpClient::start(&concave_core::limits::Limits::default()).unwrap(),
             config,
         )
         .await

@@ -70,7 +70,7 @@ impl World {
             TokioRuntime::current(),
             Arc::new(MemoryPersistence::default()),
             Arc::new(NativeEngine::default()),
-            TokioHttpClient::start().unwrap(),
+            TokioHttpClient::start(&Limits::default()).unwrap(),
             config,
         );
         let backend = backend.await.unwrap();

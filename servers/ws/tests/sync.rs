@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use concave_core::driver::{Backend, BackendConfig, HttpClient};
+use concave_core::driver::{Backend, BackendConfig, HttpClient, HttpResponse};
 use concave_core::engine::FunctionKind;
 use concave_core::engine::native::NativeEngine;
 use concave_core::limits::Limits;
@@ -61,7 +61,7 @@ impl Runtime for TokioRuntime {
 struct NoNetwork;
 
 impl HttpClient for NoNetwork {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         ready(Err("There is no network.".to_owned())).boxed()
     }
 }

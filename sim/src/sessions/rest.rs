@@ -51,12 +51,14 @@ pub async fn check(server: &Server, tasks: usize, supervisor: &Node) -> Result<(
         result_bytes: _,
         runs,
         turns,
+        calls,
     } = kept;
     let is_little = commits <= COMMITS_MAX
         && snapshots <= COMMITS_MAX
         && subscriptions <= results + LOOPS_MAX
         && runs == 0
-        && turns == 0;
+        && turns == 0
+        && calls == 0;
     match is_little {
         true => Ok(()),
         false => Err(format!("at rest, the server keeps {kept:?}")),

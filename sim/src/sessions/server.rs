@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concave_core::driver::{Backend, BackendConfig, Caller, HttpClient, InMemory, serve};
+use concave_core::driver::{
+    Backend, BackendConfig, Caller, Client, HttpClient, HttpResponse, InMemory, serve,
+};
 use concave_core::engine::native::NativeEngine;
 use concave_core::origin::AdminAccess;
 use concave_core::persistence::Persistence;
@@ -61,7 +63,7 @@ struct Life {
 struct NoNetwork;
 
 impl HttpClient for NoNetwork {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         ready(Err("There is no network.".to_owned())).boxed()
     }
 }
@@ -330,6 +332,7 @@ fn caller(backend: &Backend) -> Caller {
     Caller {
         identity: Identity::Anonymous,
         request_id: backend.new_request_id(),
+        client: Client::Http(None),
     }
 }
 

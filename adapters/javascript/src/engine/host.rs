@@ -38,15 +38,22 @@ pub struct CallHost<P> {
     sync: Option<Arc<dyn SyncHost>>,
     /// System calls since the last turn.
     issued: Vec<SystemCall>,
-    /// Unanswered system calls, with their operations' names.
-    pending: BTreeMap<u32, (P, String)>,
+    /// Unanswered system calls.
+    pending: BTreeMap<u32, Pending<P>>,
     last_id: u32,
-    /// Bytes of issued calls, which user code makes us hold outside of its heap.
-    issued_bytes: usize,
-    issued_bytes_max: usize,
+    /// Bytes of unanswered calls, which user code makes us hold outside of its heap.
+    pending_bytes: usize,
+    pending_bytes_max: usize,
     /// Why the call has to end, if it has to.
     pub ending: Option<Ending>,
     cancelled: Arc<AtomicBool>,
+}
+
+/// A system call that has no answer.
+struct Pending<P> {
+    settle: P,
+    op: String,
+    bytes: usize,
 }
 
 impl<P> Default for CallHost<P> {
@@ -68,8 +75,8 @@ impl<P> Default for CallHost<P> {
             issued: Vec::new(),
             pending: BTreeMap::new(),
             last_id: 0,
-            issued_bytes: 0,
-            issued_bytes_max: usize::MAX,
+            pending_bytes: 0,
+            pending_bytes_max: usize::MAX,
             ending: None,
             cancelled: Arc::default(),
         }
@@ -83,6 +90,7 @@ impl<P> CallHost<P> {
         self.sync = None;
         self.issued = Vec::new();
         self.pending = BTreeMap::new();
+        self.pending_bytes = 0;
     }
 
     /// Forgets the last call and begins importing, or a call, with these inputs.
@@ -95,16 +103,16 @@ impl<P> CallHost<P> {
         };
     }
 
-    /// What a call has beyond importing: system calls, of which it may issue so many bytes per turn, and a caller who
-    /// may lose interest.
+    /// What a call has beyond importing: system calls, of which so many bytes may be unanswered, and a caller who may
+    /// lose interest.
     pub(crate) fn connect(
         &mut self,
         sync: Arc<dyn SyncHost>,
-        issued_bytes_max: usize,
+        pending_bytes_max: usize,
         cancelled: Arc<AtomicBool>,
     ) {
         self.sync = Some(sync);
-        self.issued_bytes_max = issued_bytes_max;
+        self.pending_bytes_max = pending_bytes_max;
         self.cancelled = cancelled;
     }
 
@@ -184,15 +192,19 @@ impl<P> CallHost<P> {
         pending: P,
     ) -> Result<Option<()>, HostError> {
         self.check(&op, &args)?;
-        self.issued_bytes = self
-            .issued_bytes
-            .saturating_add(2 * op.len() + args.len() + size_of::<SystemCall>() + 64);
-        if self.issued_bytes > self.issued_bytes_max {
+        let bytes = 2 * op.len() + args.len() + size_of::<SystemCall>() + 64;
+        self.pending_bytes = self.pending_bytes.saturating_add(bytes);
+        if self.pending_bytes > self.pending_bytes_max {
             self.ending = Some(Ending::OutOfMemory);
             return Ok(None);
         }
         self.last_id += 1;
-        self.pending.insert(self.last_id, (pending, op.clone()));
+        let unanswered = Pending {
+            settle: pending,
+            op: op.clone(),
+            bytes,
+        };
+        self.pending.insert(self.last_id, unanswered);
         self.issued.push(SystemCall {
             id: self.last_id,
             op,
@@ -232,7 +244,6 @@ impl<P> CallHost<P> {
 
     /// Hands out the calls issued since the last time.
     pub(crate) fn take_issued(&mut self) -> Vec<SystemCall> {
-        self.issued_bytes = 0;
         std::mem::take(&mut self.issued)
     }
 
@@ -242,12 +253,14 @@ impl<P> CallHost<P> {
 
     /// Operations that have no answer yet.
     pub(crate) fn pending(&self) -> impl Iterator<Item = &str> {
-        self.pending.values().map(|(_, op)| op.as_str())
+        self.pending.values().map(|call| call.op.as_str())
     }
 
     /// What settles the promise of a system call, once.
     pub(crate) fn answered(&mut self, id: u32) -> Option<P> {
-        self.pending.remove(&id).map(|(pending, _)| pending)
+        let call = self.pending.remove(&id)?;
+        self.pending_bytes = self.pending_bytes.saturating_sub(call.bytes);
+        Some(call.settle)
     }
 }
 

@@ -26,7 +26,8 @@ use crate::driver::deployment::{Deployments, load_deployment};
 use crate::driver::function_log::FunctionLog;
 use crate::driver::testing::ThreadRuntime;
 use crate::driver::{
-    CallContext, Database, FunctionSettings, Functions, HttpClient, schema_change,
+    CallContext, Client, Database, FunctionSettings, Functions, HttpClient, HttpResponse,
+    schema_change,
 };
 use crate::engine::{
     Evaluation, Execution, Failure, FunctionCall, FunctionEngine, Program, SyncHost,
@@ -105,7 +106,7 @@ fn evaluate(program: &Program, evaluation: Evaluation) -> Result<Json, Failure> 
 struct NoHttp;
 
 impl HttpClient for NoHttp {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         unreachable!("system queries make no requests")
     }
 }
@@ -260,7 +261,7 @@ fn admin(read_only: bool) -> CallContext {
         read_only,
         acting_as: None,
     };
-    CallContext::new(identity, RequestId::from_bytes([0; 8]))
+    CallContext::new(identity, RequestId::from_bytes([0; 8]), Client::Http(None))
 }
 
 fn check_indexes(db: &Database, persistence: &dyn Persistence, table: &str) {

@@ -111,7 +111,11 @@ fn pages(count: u32) -> Json {
 fn only_admins_know_system_functions() {
     let world = World::new();
     let functions = world.functions();
-    let nobody = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let nobody = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
     let snapshot = world.db.snapshot();
     let path = "_system/frontend/getVersion";
     let query = functions.query(&nobody, path, json!({}), None, &snapshot);

@@ -1,5 +1,6 @@
 //! Actions: no transaction of their own, many system calls at once, side effects through the host.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value as Json;
 
 use super::syscalls::function_address;
-use super::{CallContext, Ended, Functions};
+use super::{Admitted, CallContext, Ended, Functions, bytes_of};
 use crate::deploy::{Deployment, FunctionDefinition};
+use crate::driver::admission::Class;
 use crate::engine::{
-    Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemError, SystemResult, Turn, host_op,
+    Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemCall, SystemError, SystemResult,
+    Turn, host_op,
 };
 use crate::error::{Error, Result};
 use crate::function::{self, Access, Arguments};
@@ -27,6 +30,30 @@ pub struct ActionResult {
     pub logs: Vec<LogLine>,
 }
 
+/// What holds the room for a reply.
+type Room = Box<dyn Send + Sync>;
+
+/// Operations of an action of which so many are under way at once; further ones wait for them.
+#[derive(Clone, Copy)]
+enum Lane {
+    /// HTTP requests.
+    Fetches,
+    /// Calls of other functions.
+    Calls,
+}
+
+impl Lane {
+    fn of(op: &str) -> Option<Self> {
+        match op {
+            host_op::FETCH => Some(Lane::Fetches),
+            "1.0/actions/query" | "1.0/actions/mutation" | "1.0/actions/action" => {
+                Some(Lane::Calls)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Longest timer.
 const SLEEP_MAX: Duration = function::ACTION_TIME;
 
@@ -34,7 +61,7 @@ impl Functions {
     /// Runs an action.
     ///
     /// # Errors
-    /// If storage fails or the path is malformed.
+    /// If storage fails, the path is malformed, or too many actions run.
     pub fn action<'a>(
         &'a self,
         context: &'a CallContext,
@@ -43,6 +70,42 @@ impl Functions {
     ) -> BoxFuture<'a, Result<ActionResult>> {
         // Boxed: actions call actions.
         async move {
+            let admitted = self.admit_action(context, bytes_of(&args)).await?;
+            self.admitted_action(admitted, context, path, args).await
+        }
+        .boxed()
+    }
+
+    /// Waits until an action with so many bytes of arguments may run. Who goes away while waiting leaves nothing behind.
+    ///
+    /// # Errors
+    /// Overloaded, if too many actions run.
+    pub(in crate::driver) async fn admit_action(
+        &self,
+        context: &CallContext,
+        bytes: usize,
+    ) -> Result<Admitted> {
+        let class = Class::Action(context.depth);
+        let permit = self.shared.admission.admit(class, context.client, bytes);
+        Ok(Admitted {
+            permit: permit.await?,
+            alone: None,
+        })
+    }
+
+    /// Runs an action that has been admitted.
+    ///
+    /// # Errors
+    /// If storage fails or the path is malformed.
+    pub(in crate::driver) fn admitted_action<'a>(
+        &'a self,
+        admitted: Admitted,
+        context: &'a CallContext,
+        path: &'a str,
+        args: Json,
+    ) -> BoxFuture<'a, Result<ActionResult>> {
+        async move {
+            let _admitted = admitted;
             context.identity.check_may_write()?;
             let path = FunctionPath::parse(path)?;
             let begun = self.shared.database.runtime().monotonic();
@@ -117,9 +180,15 @@ impl Functions {
         };
         let mut execution = self.shared.engine.start(call, Arc::new(NoTransaction));
         let mut waiting = FuturesUnordered::new();
+        let mut lanes = [(); 2].map(|()| VecDeque::new());
+        let mut under_way = [0; 2];
         let mut replies = Vec::new();
+        // What holds room for replies that the engine has not taken over yet.
+        let mut rooms = Vec::new();
         loop {
-            match execution.resume(std::mem::take(&mut replies)).await {
+            let turn = execution.resume(std::mem::take(&mut replies)).await;
+            rooms.clear();
+            let calls = match turn {
                 Turn::Done(outcome) => {
                     let catalog = self.shared.database.snapshot().catalog;
                     let result = outcome
@@ -130,29 +199,70 @@ impl Functions {
                         logs: outcome.logs,
                     });
                 }
-                Turn::Waiting(calls) => {
-                    for call in calls {
-                        waiting.push(async move {
-                            let result = self
-                                .answer_action(context, &function.path, &call.op, &call.args)
-                                .await;
-                            Reply {
-                                id: call.id,
-                                result,
-                            }
-                        });
-                    }
-                    match waiting.next().await {
-                        Some(reply) => replies.push(reply),
-                        None => return Err(Error::internal("The engine waits for nothing.")),
+                Turn::Waiting(calls) => calls,
+            };
+            let answer = |call: SystemCall, lane| async move {
+                let (result, room) = self
+                    .answer_action(context, &function.path, call.op, call.args)
+                    .await;
+                (
+                    Reply {
+                        id: call.id,
+                        result,
+                    },
+                    room,
+                    lane,
+                )
+            };
+            for call in calls {
+                match Lane::of(&call.op) {
+                    Some(lane) => lanes[lane as usize].push_back(call),
+                    None => waiting.push(answer(call, None)),
+                }
+            }
+            for lane in [Lane::Fetches, Lane::Calls] {
+                let under_way = &mut under_way[lane as usize];
+                while *under_way < self.shared.limits.action_operations.max(1)
+                    && let Some(call) = lanes[lane as usize].pop_front()
+                {
+                    *under_way += 1;
+                    waiting.push(answer(call, Some(lane)));
+                }
+            }
+            match waiting.next().await {
+                Some((reply, room, lane)) => {
+                    replies.push(reply);
+                    rooms.extend(room);
+                    if let Some(lane) = lane {
+                        under_way[lane as usize] -= 1;
                     }
                 }
+                None => return Err(Error::internal("The engine waits for nothing.")),
             }
         }
     }
 
-    /// Answers one system call of an action. Failures of the server reach the action too: it may go on without.
+    /// Answers one system call of an action, maybe with what holds the room for the answer. Failures of the server reach
+    /// the action too: it may go on without.
     async fn answer_action(
+        &self,
+        context: &CallContext,
+        path: &FunctionPath,
+        op: String,
+        args: String,
+    ) -> (SystemResult, Option<Room>) {
+        if op == host_op::FETCH {
+            // The text of the request goes along, to be let go of as soon as it is read.
+            return match self.shared.http.fetch(args).await {
+                Ok(response) => (Ok(response.json), Some(response.room)),
+                Err(error) => (Err(SystemError::new(error)), None),
+            };
+        }
+        let result = self.answer_without_room(context, path, &op, &args).await;
+        (result, None)
+    }
+
+    async fn answer_without_room(
         &self,
         context: &CallContext,
         path: &FunctionPath,
@@ -183,17 +293,6 @@ impl Functions {
                     .min(SLEEP_MAX);
                 self.shared.database.runtime().sleep(wait).await;
                 Ok("null".into())
-            }
-            host_op::FETCH => {
-                let request = serde_json::from_str(args)
-                    .map_err(|error| SystemError::new(error.to_string()))?;
-                let response = self
-                    .shared
-                    .http
-                    .fetch(request)
-                    .await
-                    .map_err(SystemError::new)?;
-                Ok(response.to_string())
             }
             "1.0/actions/schedule" => self.schedule_from_action(context, args).await,
             "1.0/actions/cancel_job" => self.cancel_from_action(args).await,

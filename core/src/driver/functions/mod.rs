@@ -16,21 +16,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 pub use action::ActionResult;
 pub use mutation::{MutationKey, MutationResult};
 pub use query::LiveQuery;
 pub use test_query::TestQuery;
 pub(crate) use udf::UdfOutcome;
 
+use super::admission::{Admission, Client, Permit};
 use super::backend::HttpClient;
-use super::contention::Contention;
+use super::contention::{Contention, Turn};
 use super::database::Database;
 use super::deployment::{Deployments, load_deployment};
 use super::function_log::{Completion, FunctionLog};
 use crate::concurrency::Mutex;
 use crate::deploy::Deployment;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::function::Access;
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -39,6 +42,20 @@ use crate::request_id::RequestId;
 use crate::transaction::{Transaction, Usage};
 use crate::value::{DocumentId, FunctionPath};
 use query::QueryCache;
+
+/// About how much memory arguments take.
+fn bytes_of(args: &Json) -> usize {
+    size_of::<Json>()
+        + match args {
+            Json::String(text) => text.len(),
+            Json::Array(list) => list.iter().map(bytes_of).sum(),
+            Json::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| 2 * size_of::<String>() + name.len() + bytes_of(value))
+                .sum(),
+            _ => 0,
+        }
+}
 
 /// Who calls a function, and what the call is part of.
 #[derive(Clone, Debug)]
@@ -49,6 +66,8 @@ pub struct CallContext {
     pub access: Access,
     /// Names the request.
     pub request_id: RequestId,
+    /// Whose share of the places for calls is used.
+    pub client: Client,
     /// How deep actions are nested in actions.
     pub depth: u32,
     /// The scheduled function that the call runs, or that called it.
@@ -57,7 +76,7 @@ pub struct CallContext {
 
 impl CallContext {
     /// A call from outside.
-    pub fn new(identity: impl Into<Arc<Identity>>, request_id: RequestId) -> Self {
+    pub fn new(identity: impl Into<Arc<Identity>>, request_id: RequestId, client: Client) -> Self {
         let identity = identity.into();
         let access = if identity.is_admin() {
             Access::Internal
@@ -68,10 +87,18 @@ impl CallContext {
             identity,
             access,
             request_id,
+            client,
             depth: 0,
             scheduled: None,
         }
     }
+}
+
+/// A mutation or an action that may run now.
+pub(super) struct Admitted {
+    permit: Permit,
+    /// Of a mutation that can be sent again: no other run of the same request is under way.
+    alone: Option<Turn>,
 }
 
 /// What the log says of how a call ended.
@@ -96,6 +123,8 @@ struct Shared {
     built_in_env: BTreeMap<String, String>,
     log: Arc<FunctionLog>,
     deployments: Mutex<Deployments>,
+    limits: Limits,
+    admission: Arc<Admission>,
     contention: Arc<Contention>,
     /// Requests under way, so that none runs twice at the same time.
     requests: Arc<Contention>,
@@ -129,6 +158,7 @@ impl Functions {
             built_in_env,
             limits,
         } = settings;
+        let admission = Admission::new(database.runtime().clone(), limits);
         Self {
             shared: Arc::new(Shared {
                 database,
@@ -139,6 +169,8 @@ impl Functions {
                 built_in_env,
                 log,
                 deployments: Mutex::default(),
+                limits,
+                admission,
                 contention: Arc::default(),
                 requests: Arc::default(),
                 queries: Mutex::new(QueryCache::new(limits)),
@@ -149,6 +181,11 @@ impl Functions {
     /// The database.
     pub fn database(&self) -> &Database {
         &self.shared.database
+    }
+
+    /// A client of the sync protocol that is none of those before.
+    pub(super) fn new_session(&self) -> Client {
+        self.shared.admission.new_session()
     }
 
     /// The engine.
@@ -164,6 +201,14 @@ impl Functions {
     /// The key that cursors are sealed with.
     pub(super) fn cursor_key(&self) -> &CursorKey {
         &self.shared.cursor_key
+    }
+
+    /// Tells those who follow the logs of a defect that kept a function from being run.
+    pub(super) fn report(&self, path: &str, error: &Error) {
+        if error.kind() == ErrorKind::Internal {
+            let text = format!("The function {path} could not be run: {error}");
+            self.shared.log.warn(&text);
+        }
     }
 
     /// Shows a call that is over to those who follow the logs.

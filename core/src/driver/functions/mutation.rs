@@ -7,8 +7,9 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::udf::UdfOutcome;
-use super::{CallContext, Ended, Functions};
+use super::{Admitted, CallContext, Ended, Functions, bytes_of};
 use crate::commit::Conflict;
+use crate::driver::admission::Class;
 use crate::driver::contention::{Spot, Turn};
 use crate::driver::database::CommitError;
 use crate::driver::system::{self, run_system_function};
@@ -22,7 +23,7 @@ use crate::transaction::{Row, Transaction};
 use crate::value::{DocumentId, FunctionPath, InternalId, Object, Value};
 
 /// How long a mutation is run again and again before its caller is told that there are too many conflicts.
-pub(super) const CONFLICT_TIME: Duration = Duration::from_secs(60);
+pub(super) const CONFLICT_TIME: Duration = Duration::from_secs(30);
 
 /// Names a mutation request of a client session: sent again after a reconnect, it has the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +71,52 @@ impl Functions {
     /// Runs a mutation to its commit. With a `key`, a request that has committed before is answered from its record.
     ///
     /// # Errors
-    /// If storage fails, the path is malformed, or conflicts do not end.
+    /// If storage fails, the path is malformed, too many mutations run, or conflicts do not end.
     pub async fn mutation(
         &self,
+        context: &CallContext,
+        path: &str,
+        args: Json,
+        key: Option<&MutationKey>,
+    ) -> Result<MutationResult> {
+        let admitted = self.admit_mutation(context, bytes_of(&args), key).await?;
+        self.admitted_mutation(admitted, context, path, args, key)
+            .await
+    }
+
+    /// Waits until a mutation with so many bytes of arguments may run. Who goes away while waiting leaves nothing behind.
+    ///
+    /// # Errors
+    /// Overloaded, if too many mutations run.
+    pub(in crate::driver) async fn admit_mutation(
+        &self,
+        context: &CallContext,
+        bytes: usize,
+        key: Option<&MutationKey>,
+    ) -> Result<Admitted> {
+        // A request that is sent again may still be running for a connection that has broken since. Only one of the two
+        // runs at a time, or this one could be told to have failed while the other one commits.
+        let alone = match key {
+            Some(key) => Some(self.shared.requests.enter(key.spot()).await),
+            None => None,
+        };
+        let permit = self
+            .shared
+            .admission
+            .admit(Class::Mutation, context.client, bytes);
+        Ok(Admitted {
+            permit: permit.await?,
+            alone,
+        })
+    }
+
+    /// Runs a mutation that has been admitted.
+    ///
+    /// # Errors
+    /// As [`Self::mutation`].
+    pub(in crate::driver) async fn admitted_mutation(
+        &self,
+        admitted: Admitted,
         context: &CallContext,
         path: &str,
         args: Json,
@@ -83,18 +127,26 @@ impl Functions {
         let runtime = database.runtime();
         let path = FunctionPath::parse(path)?;
         let begun = runtime.monotonic();
-        // A request that is sent again may still be running for a connection that has broken since. Only one of the two
-        // runs at a time, or this one could be told to have failed while the other one commits.
-        let _alone = match key {
-            Some(key) => Some(self.shared.requests.enter(key.spot()).await),
-            None => None,
-        };
+        let Admitted {
+            permit,
+            alone: _alone,
+        } = admitted;
+        let mut permit = Some(permit);
         let mut turn = None;
         for attempt in 1u32.. {
+            let place = match permit.take() {
+                Some(place) => place,
+                None => {
+                    let admission = &self.shared.admission;
+                    admission.admit(Class::Mutation, context.client, 0).await?
+                }
+            };
             let tx = database.begin();
             let ran = self
                 .run_mutation(context, &path, args.clone(), key, tx)
                 .await?;
+            // What waits for storage or for others does not keep anybody from running.
+            drop(place);
             let (mut tx, outcome) = match ran {
                 Ran::Before(result) => return Ok(result),
                 Ran::Now(tx, outcome) => (tx, outcome),

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::{CallContext, Ended, Functions, UdfOutcome};
 use crate::concurrency::MutexGuard;
+use crate::driver::admission::Class;
 use crate::driver::in_memory::InMemory;
 use crate::driver::subscription::Subscription;
 use crate::driver::system::{self, run_system_function};
@@ -34,7 +35,7 @@ pub struct LiveQuery {
     /// The snapshot it ran at.
     pub ts: Timestamp,
     /// Fires when something it read changes.
-    pub subscription: Subscription,
+    pub subscription: Arc<Subscription>,
     /// The request for which it ran first.
     request_id: RequestId,
     /// The result as connections tell it, with and without what is hidden from clients.
@@ -181,7 +182,7 @@ impl Functions {
     /// The result of a query as of `snapshot`: from the cache, from a run that is under way, or by running it.
     ///
     /// # Errors
-    /// If storage fails or the path is malformed.
+    /// If storage fails, the path is malformed, or too many queries run.
     pub async fn query(
         &self,
         context: &CallContext,
@@ -285,6 +286,12 @@ impl Functions {
                 Err(failure) => (tx, UdfOutcome::failed(failure), None, false),
                 Ok(function) => {
                     let path = function.path.clone();
+                    let bytes = key.args.size();
+                    let _permit = self
+                        .shared
+                        .admission
+                        .admit(Class::Query, context.client, bytes)
+                        .await?;
                     let state = self.call_state(
                         context,
                         path,
@@ -330,7 +337,7 @@ impl Functions {
             logs,
             journal,
             ts: snapshot.ts,
-            subscription: database.subscribe(tx.reads(), snapshot),
+            subscription: Arc::new(database.subscribe(tx.reads(), snapshot)),
             request_id: context.request_id.clone(),
             shown: OnceLock::new(),
             redacted: OnceLock::new(),
@@ -354,7 +361,9 @@ impl Functions {
             logs: Vec::new(),
             journal: None,
             ts: snapshot.ts,
-            subscription: database.subscribe(&crate::transaction::ReadSet::default(), snapshot),
+            subscription: Arc::new(
+                database.subscribe(&crate::transaction::ReadSet::default(), snapshot),
+            ),
             request_id: context.request_id.clone(),
             shown: OnceLock::new(),
             redacted: OnceLock::new(),
@@ -369,6 +378,7 @@ impl Functions {
         counts.results = cache.entries.len();
         counts.result_bytes = cache.bytes;
         counts.runs = cache.running.len();
+        counts.calls = self.shared.admission.len();
         counts.turns = self.shared.contention.len() + self.shared.requests.len();
     }
 

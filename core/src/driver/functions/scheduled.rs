@@ -2,6 +2,7 @@
 
 use super::mutation::{CONFLICT_TIME, too_many_conflicts};
 use super::{CallContext, Ended, Functions};
+use crate::driver::admission::{Class, Client};
 use crate::driver::attempts::Attempts;
 use crate::driver::database::CommitError;
 use crate::engine::{Failure, FunctionKind, LogLine};
@@ -74,7 +75,7 @@ impl Functions {
             // It may call what is internal, but is nobody: the identity of whoever scheduled it is not passed on.
             let context = CallContext {
                 scheduled: Some(found.id),
-                ..CallContext::new(Identity::System, request_id.clone())
+                ..CallContext::new(Identity::System, request_id.clone(), Client::Scheduler)
             };
             let path = FunctionPath::parse(&found.job.name)?;
             let (tx, next) = self.attempt(&context, &path, tx, found).await?;
@@ -145,6 +146,8 @@ impl Functions {
         if function.kind == FunctionKind::Action {
             return Ok((tx, Next::Act(args)));
         }
+        let admission = &self.shared.admission;
+        let _permit = admission.admit(Class::Mutation, context.client, 0).await?;
         let state = self.call_state(context, path.clone(), FunctionKind::Mutation, tx, None);
         let (state, outcome) = self.run_udf(&deployment, function, args, state).await?;
         let mut tx = state.tx;

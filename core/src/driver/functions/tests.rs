@@ -11,7 +11,9 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value as Json, json};
 
 use crate::driver::testing::ThreadRuntime;
-use crate::driver::{Backend, BackendConfig, CallContext, Caller, HttpClient, MutationKey};
+use crate::driver::{
+    Backend, BackendConfig, CallContext, Caller, Client, HttpClient, HttpResponse, MutationKey,
+};
 use crate::engine::native::{NativeContext, NativeEngine};
 use crate::engine::{Failure, FunctionKind};
 use crate::identity::{Identity, UserIdentity};
@@ -21,7 +23,7 @@ use crate::request_id::RequestId;
 struct NoHttp;
 
 impl HttpClient for NoHttp {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         async { Err("there is no network here".to_owned()) }.boxed()
     }
 }
@@ -115,6 +117,7 @@ fn anyone() -> Caller {
     Caller {
         identity: Identity::Anonymous,
         request_id: RequestId::from_bytes([0; 8]),
+        client: Client::Http(None),
     }
 }
 
@@ -212,7 +215,11 @@ fn a_request_that_is_sent_again_is_not_run_again() {
         FunctionKind::Mutation,
         increment,
     ));
-    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let context = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
     let key = |request| MutationKey {
         session_id: "3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91".into(),
         request,
@@ -262,7 +269,11 @@ fn a_request_that_still_runs_is_waited_for() {
             }
         },
     ));
-    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let context = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
     let key = MutationKey {
         session_id: "3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91".into(),
         request: 1,
@@ -462,7 +473,11 @@ fn a_page_that_fails_keeps_its_end() {
                 }
             }),
     );
-    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let context = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
     let page_with = |args: Json, journal: Option<String>| {
         let snapshot = backend.database().snapshot();
         let functions = backend.functions();

@@ -19,6 +19,7 @@ pub use json::json_memory;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::runtime::RuntimeHandle;
+use crate::value::well_formed_json;
 
 /// Texts and bodies up to this length, bytes, are not counted: a connection costs as much in any case.
 pub const UNCOUNTED_BYTES: usize = 16 << 10;
@@ -172,7 +173,12 @@ impl Room {
 }
 
 fn read<T: DeserializeOwned>(code: &'static str, text: &[u8]) -> Result<T> {
-    serde_json::from_slice(text).map_err(|error| {
+    // Halves of surrogate pairs, which JavaScript's strings may hold, become U+FFFD.
+    let parsed = match std::str::from_utf8(text) {
+        Ok(text) => serde_json::from_str(&well_formed_json(text)),
+        Err(_) => serde_json::from_slice(text),
+    };
+    parsed.map_err(|error| {
         Error::bad_request(
             code,
             format!("This is not the JSON that it should be: {error}"),

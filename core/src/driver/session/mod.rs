@@ -1,9 +1,13 @@
 //! The driver of one client's connection: carries messages between a socket and the [session
 //! machine](crate::sync::Session), and runs for it what it asks for.
 //!
-//! A connection is one task. Queries run inside it: when it ends, nobody waits for them. Mutations and actions run
-//! beside it, to their end, whatever becomes of the socket: a client that sends a mutation again must find out how
-//! the first one ended, and an action must not stop between two effects because somebody closed a lid.
+//! A connection is one task. Queries run inside it: when it ends, nobody waits for them. Mutations and actions wait in it
+//! for their turn, and are dropped with it; once they have begun they run beside it, to their end, whatever becomes of
+//! the socket: a client that sends a mutation again must find out how the first one ended, and an action must not stop
+//! between two effects because somebody closed a lid.
+//!
+//! The socket is read only as fast as the session can take what comes: so a client that sends more waits, and the
+//! server's memory is bounded.
 
 mod call;
 mod outbound;
@@ -16,22 +20,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_channel::{mpsc, oneshot};
+use futures_channel::mpsc;
+use futures_util::Sink;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
-use futures_util::{Sink, TryFutureExt};
 
+use super::functions::Admitted;
 use super::intake::{LONG_BYTES, Parsed};
-use super::{Backend, CallContext, LiveQuery, Watcher};
-use crate::error::{Error, Result};
+use super::{Backend, CallContext, Client, LiveQuery, Subscription, Watcher};
+use crate::engine::Failure;
+use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::origin::AdminAccess;
 use crate::planted::{Bug, planted};
 use crate::runtime::{Heavy, RuntimeHandle};
 use crate::sync::session::SessionConfig;
 use crate::sync::{
-    ClientVersion, CloseFrame, Effect, Input, Limits, Now, QueryId, QueryOutcome, QueryRun, Session,
+    ActionOutcome, ClientVersion, CloseFrame, Effect, Input, Limits, Now, QueryId, QueryOutcome,
+    QueryRun, RequestNumber, Session,
 };
+use crate::timestamp::Timestamp;
 use crate::transaction::Snapshot;
+use call::Action;
 use outbound::Outbound;
 
 /// What comes from a client.
@@ -104,8 +113,10 @@ where
 struct Connection<T> {
     backend: Arc<Backend>,
     runtime: RuntimeHandle,
+    client: Client,
     session: Session,
     access: AdminAccess,
+    limits: Limits,
     socket: T,
     outbound: Outbound,
     /// The snapshot of the transition under way. Kept no longer than its queries run, since the database remembers
@@ -122,11 +133,19 @@ struct Connection<T> {
     alarm: Option<Alarm>,
 }
 
-/// A query's last result, watched.
+/// What a query's last result depends on, watched. The result itself is not kept: the client has it.
 struct Held {
-    query: Arc<LiveQuery>,
+    /// The snapshot that it ran at.
+    ts: Timestamp,
+    subscription: Arc<Subscription>,
     /// Told as long as it is here.
     _watcher: Arc<Watcher>,
+}
+
+impl Held {
+    fn is_valid_at(&self, ts: Timestamp) -> bool {
+        self.ts <= ts && self.subscription.is_valid_at(ts)
+    }
 }
 
 struct Alarm {
@@ -138,6 +157,11 @@ struct Alarm {
 enum Done {
     /// A query, and whether its texts are hidden from this client.
     Query(QueryId, bool, Result<Arc<LiveQuery>>),
+    /// The wait of an action for its turn; boxed, being large.
+    Admitted(
+        RequestNumber,
+        Box<Result<(Action, Admitted), ActionOutcome>>,
+    ),
     /// Anything else.
     Other(Input),
 }
@@ -160,14 +184,17 @@ where
 {
     fn new(backend: Arc<Backend>, client: ClientVersion, access: AdminAccess, socket: T) -> Self {
         let runtime = backend.database().runtime().clone();
+        let limits = Limits::from(&backend.config().limits);
         let config = SessionConfig {
             client,
-            limits: Limits::default(),
+            limits: limits.clone(),
         };
         let (invalidation_sender, invalidations) = mpsc::unbounded();
         let connection = Self {
+            client: backend.functions().new_session(),
             session: Session::new(config, now(&runtime)),
             access,
+            limits,
             socket,
             outbound: Outbound::default(),
             snapshot: None,
@@ -198,6 +225,20 @@ where
                     let result = result.map(|query| self.hold(query_id, query, redacted));
                     self.handle(Input::QueryDone { query_id, result });
                 }
+                Event::Done(Done::Admitted(request_id, admitted)) => match *admitted {
+                    Ok((action, admitted)) => {
+                        let outcome = action.run(admitted);
+                        self.wait_for(outcome.map(move |outcome| Input::ActionDone {
+                            request_id,
+                            result: Ok(outcome),
+                        }));
+                        self.handle(Input::ActionBegun { request_id });
+                    }
+                    Err(outcome) => self.handle(Input::ActionDone {
+                        request_id,
+                        result: Ok(outcome),
+                    }),
+                },
                 Event::Invalidated => self.handle(Input::Invalidated),
                 Event::Taken(messages) => (0..messages).for_each(|_| self.handle(Input::Sent)),
                 Event::Received(Incoming::Text(text)) => {
@@ -231,8 +272,7 @@ where
         while let Poll::Ready(Some(query_id)) = self.invalidations.poll_next_unpin(cx) {
             let held = QueryId::try_from(query_id).ok();
             let held = held.and_then(|query_id| self.held.get(&query_id));
-            is_invalidated |=
-                held.is_some_and(|held| held.query.subscription.invalidated_at().is_some());
+            is_invalidated |= held.is_some_and(|held| held.subscription.invalidated_at().is_some());
         }
         if is_invalidated {
             return Poll::Ready(Event::Invalidated);
@@ -242,7 +282,10 @@ where
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
             Poll::Pending => {}
         }
-        if let Poll::Ready(message) = self.socket.poll_next_unpin(cx) {
+        // Otherwise a client that is gone is noticed by what is sent to it.
+        if self.session.is_receptive()
+            && let Poll::Ready(message) = self.socket.poll_next_unpin(cx)
+        {
             return Poll::Ready(message.map_or(Event::Gone, Event::Received));
         }
         if let Some(alarm) = &mut self.alarm
@@ -287,7 +330,7 @@ where
             self.snapshot = None;
         }
         assert!(
-            self.running_queries <= Limits::default().running_queries,
+            self.running_queries <= self.limits.running_queries,
             "queries at once are bounded"
         );
         assert!(
@@ -316,19 +359,18 @@ where
             }
             Effect::RunMutation(request) => {
                 let request_id = request.request_id;
-                let is_long = request.args.len() > LONG_BYTES;
-                let call = call::run_mutation(self.backend.clone(), request);
-                let outcome = run_to_end(&self.runtime, self.aside(is_long, call));
+                let outcome = call::run_mutation(self.backend.clone(), self.client, request);
                 self.wait_for(
                     outcome.map(move |result| Input::MutationDone { request_id, result }),
                 );
             }
             Effect::RunAction(request) => {
                 let request_id = request.request_id;
-                let is_long = request.args.len() > LONG_BYTES;
-                let call = call::run_action(self.backend.clone(), request);
-                let outcome = run_to_end(&self.runtime, self.aside(is_long, call));
-                self.wait_for(outcome.map(move |result| Input::ActionDone { request_id, result }));
+                let action = Action::new(self.backend.clone(), self.client, request);
+                let admitted = action.admit();
+                let admitted =
+                    admitted.map(move |admitted| Done::Admitted(request_id, Box::new(admitted)));
+                self.running.push(admitted.boxed());
             }
         }
         None
@@ -347,11 +389,11 @@ where
         let invalidated = self
             .held
             .extract_if(.., |_, held| {
-                !held.query.is_valid_at(ts) && !planted(Bug::HeldResultsNotChecked)
+                !held.is_valid_at(ts) && !planted(Bug::HeldResultsNotChecked)
             })
             .map(|(query_id, _)| query_id)
             .collect();
-        debug_assert!(self.held.values().all(|held| held.query.is_valid_at(ts)));
+        debug_assert!(self.held.values().all(|held| held.is_valid_at(ts)));
         let before = self.snapshot.replace(snapshot);
         assert!(before.is_none_or(|before| before.ts <= ts), "time goes on");
         Input::TransitionBegun { ts, invalidated }
@@ -373,10 +415,11 @@ where
             "queries run at the snapshot of the transition"
         );
         let backend = self.backend.clone();
+        let client = self.client;
         let redacted = backend.hides_from(&run.identity);
         let is_long = run.args.len() > LONG_BYTES;
         let query = async move {
-            let result = query_at(&backend, &run, &snapshot).await;
+            let result = query_at(&backend, client, &run, &snapshot).await;
             Done::Query(query_id, redacted, result)
         };
         self.running.push(self.aside(is_long, query));
@@ -400,7 +443,8 @@ where
         let outcome = query.outcome(redacted).clone();
         assert!(self.snapshot.is_some(), "results belong to a transition");
         let held = Held {
-            query,
+            ts: query.ts,
+            subscription: query.subscription.clone(),
             _watcher: watcher,
         };
         self.held.insert(query_id, held);
@@ -423,38 +467,40 @@ where
     }
 }
 
-/// Runs a call beside the connection, so that it ends even if the connection ends before.
-fn run_to_end<R: Send + 'static>(
-    runtime: &RuntimeHandle,
-    call: impl Future<Output = Result<R>> + Send + 'static,
-) -> impl Future<Output = Result<R>> + Send + 'static {
-    let (sender, receiver) = oneshot::channel();
-    let task = call.map(|result| {
-        // The client may be gone.
-        let _ = sender.send(result);
-    });
-    runtime.spawn(task.boxed());
-    receiver.unwrap_or_else(|oneshot::Canceled| Err(Error::internal("a call was abandoned")))
-}
-
+/// Evaluates a query. What is wrong with the query, or with the server while it runs it, is its result.
+///
+/// # Errors
+/// What may be over when it is tried again.
 async fn query_at(
     backend: &Backend,
+    client: Client,
     run: &QueryRun,
     snapshot: &Snapshot,
 ) -> Result<Arc<LiveQuery>> {
     let functions = backend.functions();
-    let context = CallContext::new(Arc::clone(&run.identity), call::new_request_id(backend));
-    if let Err(failure) = call::check_component(run.component.as_deref()) {
-        return Ok(functions.failed_query(&context, failure, snapshot));
+    let request_id = call::new_request_id(backend);
+    let context = CallContext::new(Arc::clone(&run.identity), request_id, client);
+    let result = async {
+        call::check_component(&run.identity, run.component.as_deref())?;
+        let Parsed {
+            value: args,
+            share: _held,
+        } = call::parse_args(backend, &run.args).await?;
+        let journal = run.journal.as_deref().map(str::to_owned);
+        functions
+            .query(&context, &run.path, args, journal, snapshot)
+            .await
+    };
+    match result.await {
+        Err(error)
+            if error.kind() != ErrorKind::Transient && error.class != ErrorClass::Operational =>
+        {
+            functions.report(&run.path, &error);
+            let failure = Failure::new(error.to_string());
+            Ok(functions.failed_query(&context, failure, snapshot))
+        }
+        result => result,
     }
-    let Parsed {
-        value: args,
-        share: _held,
-    } = call::parse_args(backend, &run.args).await?;
-    let journal = run.journal.as_deref().map(str::to_owned);
-    functions
-        .query(&context, &run.path, args, journal, snapshot)
-        .await
 }
 
 fn now(runtime: &RuntimeHandle) -> Now {

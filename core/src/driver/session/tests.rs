@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::deploy::{Analysis, DeploymentRecord};
 use crate::driver::testing::ThreadRuntime;
-use crate::driver::{BackendConfig, HttpClient};
+use crate::driver::{BackendConfig, HttpClient, HttpResponse};
 use crate::engine::native::NativeEngine;
 use crate::engine::{Evaluation, Failure, FunctionEngine, FunctionKind, Program};
 use crate::persistence::memory::MemoryPersistence;
@@ -37,7 +37,7 @@ struct World {
 struct NoNetwork;
 
 impl HttpClient for NoNetwork {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         ready(Err("There is no network.".to_owned())).boxed()
     }
 }
@@ -48,6 +48,10 @@ fn scan(table: &str) -> Json {
 
 impl World {
     fn new(redact: bool) -> Self {
+        Self::with(redact, crate::limits::Limits::default())
+    }
+
+    fn with(redact: bool, limits: crate::limits::Limits) -> Self {
         let (lists, adds) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (lists_run, adds_run) = (lists.clone(), adds.clone());
         let engine = NativeEngine::default()
@@ -101,7 +105,7 @@ impl World {
                 },
             );
         Self {
-            backend: block_on(open(engine, redact)),
+            backend: block_on(open(engine, redact, limits)),
             lists,
             adds,
         }
@@ -147,7 +151,7 @@ impl World {
     }
 }
 
-async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
+async fn open(engine: NativeEngine, redact: bool, limits: crate::limits::Limits) -> Arc<Backend> {
     let program = Arc::new(Program {
         id: 1,
         modules: engine
@@ -179,7 +183,7 @@ async fn open(engine: NativeEngine, redact: bool) -> Arc<Backend> {
         admin_origins: Vec::new(),
         redact,
         retention: None,
-        limits: crate::limits::Limits::default(),
+        limits,
     };
     let backend = Backend::open(
         ThreadRuntime::handle(),
@@ -695,6 +699,186 @@ fn defective_clients_and_shutdown_end_in_a_close_frame() {
     block_on(world.backend.shut_down());
     let (_, frame) = idle.closed();
     assert_eq!((frame.code, &*frame.reason), (Some(1001), "ServerShutdown"));
+}
+
+/// What is wrong with one request concerns that request: the connection, and all others on it, live on.
+#[test]
+fn a_malformed_request_fails_alone() {
+    let world = World::new(false);
+    let mut client = world.connect(SESSION);
+    client.subscribe(0, &[(0, "items:list", json!({}))]);
+    client.until(|client| client.value(0).is_some());
+    let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let long = "n".repeat(1025);
+    let payloads = [
+        (
+            format!(r#""udfPath":"items:add","args":[{{"n":{}}}]"#, deep(130)),
+            "recursion",
+        ),
+        (
+            format!(r#""udfPath":"items:add","args":[{{"n":{}}}]"#, deep(70)),
+            "nests deeper",
+        ),
+        (
+            format!(r#""udfPath":"items:add","args":[{{"{long}":1}}]"#),
+            "longer than",
+        ),
+        (
+            format!(r#""udfPath":"{long}:add","args":[{{}}]"#),
+            "BadConvexFunctionIdentifier",
+        ),
+        (
+            r#""udfPath":7,"args":[{}]"#.to_owned(),
+            "BadConvexFunctionIdentifier",
+        ),
+        (r#""args":[{}]"#.to_owned(), "BadConvexFunctionIdentifier"),
+        (
+            r#""udfPath":"items:none","args":[{}]"#.to_owned(),
+            "Could not find",
+        ),
+        (r#""udfPath":"items:add""#.to_owned(), "Invalid arguments"),
+        (
+            r#""udfPath":"items:add","args":[1e999]"#.to_owned(),
+            "number out of range",
+        ),
+        (
+            r#""udfPath":"items:add","args":[{"n":{"$integer":"x"}}]"#.to_owned(),
+            "Invalid arguments",
+        ),
+        (
+            r#""udfPath":"items:add","args":[{}],"componentPath":"c"#.to_owned() + "\"",
+            "ComponentAccessDenied",
+        ),
+    ];
+    let raw = |client: &Client, text: String| {
+        let to_server = client.to_server.as_ref().unwrap();
+        to_server.unbounded_send(Incoming::Text(text)).unwrap();
+    };
+    let mut request = 0;
+    for (payload, part) in &payloads {
+        for (kind, path) in [("Mutation", "items:add"), ("Action", "items:addLater")] {
+            let payload = payload.replace("items:add", path);
+            raw(
+                &client,
+                format!(r#"{{"type":"{kind}","requestId":{request},{payload}}}"#),
+            );
+            let (success, text, _) = client.settle(request);
+            let text = text.as_str().unwrap();
+            assert!(
+                !success && text.contains(part),
+                "{kind} {}: {text}",
+                &payload[..payload.len().min(100)]
+            );
+            request += 1;
+        }
+        let query = request;
+        let payload = payload.replace("items:add", "items:list");
+        let base = client.version.query_set;
+        raw(
+            &client,
+            format!(
+                r#"{{"type":"ModifyQuerySet","baseVersion":{base},"newVersion":{},"modifications":[{{"type":"Add","queryId":{query},{payload}}}]}}"#,
+                base + 1
+            ),
+        );
+        client.until(|client| client.results.contains_key(&query));
+        let text = client.results[&query].as_ref().unwrap_err();
+        assert!(text.contains(part), "query: {text}");
+    }
+    // Half an emoji is a character like any other that cannot be read.
+    raw(
+        &client,
+        format!(
+            r#"{{"type":"Mutation","requestId":{request},"udfPath":"items:add","args":[{{"n":"\ud83d"}}]}}"#
+        ),
+    );
+    assert_eq!(client.settle(request).1, json!("\u{fffd}"));
+    assert_eq!(client.value(0), Some(&json!(["\u{fffd}"])));
+}
+
+/// Sockets are read as fast as what they bring is done: nobody is turned away for sending much.
+#[test]
+fn thousands_of_mutations_at_once_are_done_in_order() {
+    const MUTATIONS: u32 = 3000;
+    let world = World::new(false);
+    let mut client = world.connect(SESSION);
+    client.deadline += PATIENCE;
+    for n in 0..MUTATIONS {
+        client.call(
+            "Mutation",
+            n,
+            "items:add",
+            json!({"n": n, "table": "others"}),
+        );
+    }
+    client.subscribe(0, &[(0, "items:list", json!({}))]);
+    for n in 0..MUTATIONS {
+        assert!(client.settle(n).0);
+    }
+    assert_eq!(world.adds.load(Ordering::Relaxed), MUTATIONS as usize);
+    client.until(|client| client.value(0).is_some());
+}
+
+#[test]
+fn a_client_leaves_room_for_others_and_takes_its_waiting_calls_along() {
+    let limits = crate::limits::Limits {
+        concurrent_actions: 4,
+        ..Default::default()
+    };
+    let world = World::with(false, limits);
+    let busy = world.connect(SESSION);
+    for request in 0..50 {
+        let args = json!({"n": f64::from(request), "ms": 300.0});
+        busy.call("Action", request, "items:addLater", args);
+    }
+    let mut other = world.connect(OTHER_SESSION);
+    let begun = Instant::now();
+    while world.backend.in_memory().calls < 50 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    other.call(
+        "Action",
+        0,
+        "items:addLater",
+        json!({"n": 100.0, "ms": 1.0}),
+    );
+    assert!(other.settle(0).0);
+    assert!(
+        begun.elapsed() < Duration::from_millis(2500),
+        "it did not wait for the others"
+    );
+    drop(busy);
+    // What had begun ends; what waited does not begin.
+    while world.backend.in_memory().calls > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let adds = world.adds.load(Ordering::Relaxed);
+    assert!(adds < 30, "{adds} ran");
+}
+
+#[test]
+fn what_cannot_be_run_for_long_fails_and_leaves_the_connection() {
+    let limits = crate::limits::Limits {
+        concurrent_actions: 1,
+        queue_time: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let world = World::with(false, limits);
+    let mut client = world.connect(SESSION);
+    client.call(
+        "Action",
+        0,
+        "items:addLater",
+        json!({"n": 1.0, "ms": 400.0}),
+    );
+    client.call("Action", 1, "items:addLater", json!({"n": 2.0, "ms": 1.0}));
+    let (success, text, _) = client.settle(1);
+    let text = text.as_str().unwrap();
+    assert!(
+        !success && text.contains("TooManyConcurrentRequests"),
+        "{text}"
+    );
+    assert!(client.settle(0).0);
 }
 
 #[test]

@@ -3,13 +3,6 @@
 use super::*;
 use crate::error::ErrorClass;
 
-fn admin() -> Identity {
-    Identity::Admin {
-        read_only: false,
-        acting_as: None,
-    }
-}
-
 #[test]
 fn messages_after_authenticate_wait_for_it() {
     let mut rig = Rig::new();
@@ -228,39 +221,4 @@ fn expiry_is_noticed_when_there_is_work() {
     rig.modify(0, json!([add(0)]));
     rig.begin(50, &[]);
     expired(rig);
-}
-
-#[test]
-fn components_are_for_admins() {
-    let call = |kind: &str| json!({"type": kind, "requestId": 0, "udfPath": "a:b", "args": [{}], "componentPath": "c"});
-    let mut query = add(0);
-    query["componentPath"] = json!("c");
-    let query = json!({"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [query]});
-    for message in [call("Mutation"), call("Action"), query.clone()] {
-        let mut rig = Rig::new();
-        rig.say(message.clone());
-        let (last, close) = rig.closed();
-        assert!(matches!(last, Some(ServerMessage::FatalError { .. })));
-        assert_eq!(close, frame(Some(1000), "ComponentAccessDenied"));
-
-        let mut rig = Rig::new();
-        rig.authenticate(0);
-        rig.effect();
-        rig.feed(Input::AuthDone(Ok(admin())));
-        rig.say(message);
-        assert!(!rig.session.is_closed());
-    }
-    // An admin who signs out may not keep watching.
-    let mut rig = Rig::new();
-    rig.authenticate(0);
-    rig.effect();
-    rig.feed(Input::AuthDone(Ok(admin())));
-    rig.say(query);
-    rig.begin(50, &[]);
-    assert_eq!(rig.run().component.as_deref(), Some("c"));
-    rig.answer(0, "1.0");
-    rig.transition();
-    rig.say(json!({"type": "Authenticate", "baseVersion": 1, "tokenType": "None"}));
-    rig.begin(50, &[]);
-    assert_eq!(rig.closed().1, frame(Some(1000), "ComponentAccessDenied"));
 }

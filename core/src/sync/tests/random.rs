@@ -63,15 +63,24 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
+    let few = || prop_oneof![1usize..4, Just(1000)];
     (
-        1usize..4,
-        1usize..4,
+        (1usize..4, 1usize..4, few(), few()),
         prop_oneof![Just(300), Just(5_000_000)],
+        prop_oneof![Just(500), Just(1 << 20)],
     )
         .prop_map(
-            |(unsent_transitions, running_queries, chunk_bytes)| Limits {
+            |(
+                (unsent_transitions, running_queries, pending_mutations, running_actions),
+                chunk_bytes,
+                pending_bytes,
+            )| Limits {
                 unsent_transitions,
+                unsent_transition_bytes: 2 * chunk_bytes,
                 running_queries,
+                pending_mutations,
+                running_actions,
+                pending_bytes,
                 chunk_bytes,
                 ..Limits::default()
             },

@@ -105,6 +105,8 @@ pub struct World {
     orphans: Vec<(CallRequest, u32)>,
     /// Watched read sets: timestamp of the result, and what was read.
     subscriptions: BTreeMap<QueryId, (Timestamp, Watched)>,
+    /// Messages of the client that the session does not take yet.
+    wire: VecDeque<String>,
     /// Messages that the socket has not taken, with the time they were sent.
     socket: VecDeque<(String, Duration)>,
     is_closing: bool,
@@ -124,6 +126,7 @@ impl World {
             jobs: Vec::new(),
             orphans: Vec::new(),
             subscriptions: BTreeMap::new(),
+            wire: VecDeque::new(),
             socket: VecDeque::new(),
             is_closing: false,
             faults: 0,
@@ -137,6 +140,7 @@ impl World {
     /// The connection is lost, with all that was on its way.
     pub fn reconnect(&mut self) {
         self.socket.clear();
+        self.wire.clear();
         self.subscriptions.clear();
         self.is_closing = false;
         for job in std::mem::take(&mut self.jobs) {
@@ -151,11 +155,26 @@ impl World {
     }
 
     pub fn say(&mut self, text: String) {
-        let latest = self.database.latest;
-        self.feed(Input::Text { text, latest });
+        self.wire.push_back(text);
+        self.read();
+    }
+
+    /// The session takes what it can of the client's messages.
+    fn read(&mut self) {
+        while self.session.is_receptive()
+            && let Some(text) = self.wire.pop_front()
+        {
+            let latest = self.database.latest;
+            self.take_input(Input::Text { text, latest });
+        }
     }
 
     fn feed(&mut self, input: Input) {
+        self.take_input(input);
+        self.read();
+    }
+
+    fn take_input(&mut self, input: Input) {
         self.session.handle(at(self.now), input);
         self.session.queries.check_accounting();
         while let Some(effect) = self.session.poll() {
@@ -256,13 +275,17 @@ impl World {
                     result: Ok(outcome),
                 }));
             }
-            Job::Action(request) => self.jobs.push(Job::Tell(Input::ActionDone {
-                request_id: request.request_id,
-                result: Ok(ActionOutcome {
-                    result: Ok("null".into()),
-                    log_lines: [].into(),
-                }),
-            })),
+            Job::Action(request) => {
+                let request_id = request.request_id;
+                self.jobs.push(Job::Tell(Input::ActionBegun { request_id }));
+                self.jobs.push(Job::Tell(Input::ActionDone {
+                    request_id,
+                    result: Ok(ActionOutcome {
+                        result: Ok("null".into()),
+                        log_lines: [].into(),
+                    }),
+                }));
+            }
             Job::Authenticate(credential) => {
                 let Credential::User(token) = credential else {
                     panic!("only users sign in")

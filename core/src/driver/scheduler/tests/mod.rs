@@ -16,7 +16,9 @@ use futures_util::future::{BoxFuture, ready};
 use serde_json::{Value as Json, json};
 
 use crate::driver::testing::ThreadRuntime;
-use crate::driver::{Backend, BackendConfig, Caller, FunctionResult, HttpClient};
+use crate::driver::{
+    Backend, BackendConfig, Caller, Client, FunctionResult, HttpClient, HttpResponse,
+};
 use crate::engine::native::{NativeContext, NativeEngine};
 use crate::engine::{Failure, FunctionKind, host_op};
 use crate::identity::Identity;
@@ -32,7 +34,7 @@ use crate::timestamp::Timestamp;
 struct NoHttp;
 
 impl HttpClient for NoHttp {
-    fn fetch(&self, _: Json) -> BoxFuture<'static, Result<Json, String>> {
+    fn fetch(&self, _: String) -> BoxFuture<'static, Result<HttpResponse, String>> {
         async { Err("there is no network here".to_owned()) }.boxed()
     }
 }
@@ -269,6 +271,7 @@ fn anyone() -> Caller {
     Caller {
         identity: Identity::Anonymous,
         request_id: RequestId::from_bytes([0; 8]),
+        client: Client::Http(None),
     }
 }
 
