@@ -38,9 +38,11 @@ fn a_module_is_listed_with_all_that_it_loads() {
 
 #[test]
 fn functions_routes_and_crons_are_listed() {
-    let analysis =
-        block_on(engine().evaluate(bundle(), functions_of(&["crons.js", "http.js", "notes.js"])))
-            .unwrap();
+    let analysis = block_on(engine().evaluate(
+        bundle(),
+        functions_of(&["crons.js", "http.js", "notes.js", "walk.js"]),
+    ))
+    .unwrap();
     let modules = analysis["modules"].as_object().unwrap();
     assert_eq!(
         modules.keys().collect::<Vec<_>>(),
