@@ -303,8 +303,7 @@ mod tests {
 
     #[test]
     fn the_guide_lists_every_limit() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/limits.md");
-        let guide = std::fs::read_to_string(path).unwrap();
+        let guide = include_str!("../../docs/limits.md");
         let table = Limits::default().to_string();
         assert!(
             guide.contains(&table),

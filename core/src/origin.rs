@@ -5,7 +5,7 @@
 //! a form, left in a log) should not be able to use it from wherever it is served. Programs other than browsers send no
 //! `Origin`, and are not concerned.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, ErrorClass, Result};
 

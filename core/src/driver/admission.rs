@@ -15,8 +15,8 @@
 //! A call that runs may make others and wait for them: an action calls transactions, and actions. These are of another
 //! [`Class`], so no call waits for one that waits for it.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_channel::oneshot;

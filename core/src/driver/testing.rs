@@ -83,3 +83,8 @@ impl Runtime for ThreadRuntime {
         bytes
     }
 }
+
+/// Lets other threads run, in a test that waits for one.
+pub fn yield_to_others() {
+    std::thread::yield_now();
+}

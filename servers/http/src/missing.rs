@@ -2,7 +2,7 @@
 
 /// The features, as the beginning of a sentence, and where their endpoints are: paths below `/api/`, all that lies below
 /// them included.
-const FEATURES: [(&str, &[&str]); 11] = [
+const FEATURES: [(&str, &[&str]); 10] = [
     ("Export is", &["export"]),
     ("Import is", &["import", "perform_import", "cancel_import"]),
     ("File storage is", &["storage"]),
@@ -20,10 +20,6 @@ const FEATURES: [(&str, &[&str]); 11] = [
     ),
     ("Streaming import is", &["streaming_import"]),
     ("Metrics are", &["app_metrics"]),
-    (
-        "Deleting the table of scheduled functions is",
-        &["delete_scheduled_functions_table"],
-    ),
     (
         "Setting canonical URLs is",
         &["update_canonical_url", "v1/update_canonical_url"],

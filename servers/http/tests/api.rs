@@ -523,11 +523,6 @@ async fn what_is_not_there_yet_says_so() {
             "Streaming import",
         ),
         ("GET", "/api/app_metrics/udf_rate", "Metrics"),
-        (
-            "POST",
-            "/api/delete_scheduled_functions_table",
-            "scheduled functions",
-        ),
         ("POST", "/api/update_canonical_url", "canonical URLs"),
         ("POST", "/api/v1/update_canonical_url", "canonical URLs"),
         ("POST", "/api/v1/pause_deployment", "management API"),

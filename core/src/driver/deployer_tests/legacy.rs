@@ -28,7 +28,7 @@ impl World {
             if done && state["schemaState"]["state"] != "pending" {
                 return state;
             }
-            std::thread::yield_now();
+            yield_to_others();
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::deploy::{Deployment, module_hash};
 use crate::driver::deployer::Deployer;
 use crate::driver::deployment::{Deployments, load_deployment};
 use crate::driver::function_log::FunctionLog;
-use crate::driver::testing::ThreadRuntime;
+use crate::driver::testing::{ThreadRuntime, yield_to_others};
 use crate::driver::{
     CallContext, Client, Database, FunctionSettings, Functions, HttpClient, HttpResponse,
     schema_change,

@@ -190,7 +190,7 @@ fn schemas_and_indexes_are_shown_as_tools_expect_them() {
     let index = |name: &str, field: &str, staged: bool, state: &str| json!({"name": name, "fields": [field], "staged": staged, "backfill": {"state": state}});
     // Nobody waits for a staged index.
     while indexes("tasks")[1]["backfill"]["state"] == "backfilling" {
-        std::thread::yield_now();
+        yield_to_others();
     }
     assert_eq!(
         indexes("tasks"),
