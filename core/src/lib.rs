@@ -15,6 +15,7 @@ pub mod driver;
 pub mod engine;
 pub mod error;
 pub mod function;
+mod heap;
 pub mod identity;
 pub mod key;
 pub mod limits;

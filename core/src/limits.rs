@@ -171,6 +171,8 @@ limits! {
     /// Results of queries that are kept to be given again, with all that is kept for them. The ones that were not asked
     /// for the longest go first.
     result_cache: bytes = 100 << 20;
+    /// How long a result is kept that nobody asks for.
+    result_cache_idle: time = Duration::from_secs(5 * 60);
     /// How long the result of a query that looked at the clock is given to others who ask.
     timed_results: time = Duration::from_secs(17);
     /// Connections at once, or fewer if the system gives fewer descriptors. More are closed as soon as they are opened.
@@ -208,6 +210,27 @@ limits! {
     intake_time: time = Duration::from_secs(5);
     /// How long a server may take to stop. What runs gets half of it to end.
     shutdown_time: time = Duration::from_millis(2500);
+    /// What a client hands back of an earlier run of a paginated query, so that its page keeps its end.
+    journal: bytes = 2 << 20;
+    /// Function calls that are kept for `npx convex logs`, with what they printed. The oldest make room.
+    function_log: bytes = 8 << 20;
+    /// Reads at older timestamps are served this far back, as far as the log of recent writes reaches.
+    past_reads: time = Duration::from_secs(40);
+    /// The log of recent writes, by which conflicts are found. Transactions that are older than what is left of it run
+    /// again.
+    write_log: bytes = 32 << 20;
+    /// Commits in the log of recent writes.
+    write_log_commits: count = 100_000;
+    /// How far the log of recent writes goes back at most.
+    write_log_time: time = Duration::from_secs(120);
+    /// Transactions that wait for the disk. More are refused, and their clients try again.
+    commit_queue: bytes = 64 << 20;
+    /// How long it is remembered that a mutation has committed, so that it does not run again when its client sends it
+    /// again.
+    receipts: time = Duration::from_secs(14 * 24 * 60 * 60);
+    /// The result of a mutation, as JSON with its log lines, that is remembered for a client that sends it again. Log
+    /// lines that do not fit are left out; instead of a larger result the client is told that it has committed.
+    receipt_result: bytes = 256 << 10;
     /// Queries in one `/api/query_batch` request. Larger batches are refused.
     batch_queries: count = 1000;
     /// Documents of each table that are looked at to tell what its documents look like (`/api/shapes2`), the newest ones.

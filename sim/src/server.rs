@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use concave_core::driver::{CommitError, Database, RECENT, RetentionLoop, Watcher};
+use concave_core::driver::{CommitError, Database, RetentionLoop, Watcher};
+use concave_core::limits::Limits;
 use concave_core::persistence::{OUTCOME_UNKNOWN, Persistence};
 use concave_core::runtime::Runtime;
 use concave_core::transaction::Snapshot;
@@ -131,8 +132,11 @@ impl Server {
             let storage = Archiving::new(storage, self.archive.clone(), readers.clone());
             let storage: Arc<dyn Persistence> = Arc::new(storage);
             let runtime = Arc::new(node.clone());
-            let recent = retention.map_or(RECENT, |retention| retention.recent);
-            let db = Database::open_with(runtime, storage.clone(), recent).await?;
+            let mut limits = Limits::default();
+            if let Some(retention) = retention {
+                limits.past_reads = retention.recent;
+            }
+            let db = Database::open_with(runtime, storage.clone(), limits).await?;
             Ok((db, storage))
         };
         match opened.await {
@@ -296,7 +300,7 @@ impl Server {
 /// If they do not go.
 pub(crate) async fn delete_all_old(db: &Database) -> Result<Timestamp, String> {
     let newest = db.snapshot().ts;
-    let target = db.remembers_since().min(Timestamp(newest.0 - 1));
+    let target = db.oldest_read().min(Timestamp(newest.0 - 1));
     let deleting = RetentionLoop::start(db, Duration::ZERO);
     for _ in 0..LOOKS.1 {
         if deleting.status().done >= target {
@@ -348,7 +352,7 @@ impl Life {
             "#{number} {operation:?} begins at {}",
             snapshot.ts.0
         ));
-        let remembered = self.db.remembers_since();
+        let remembered = self.db.oldest_read();
         let tx = self.db.begin_at(snapshot.clone());
         let recorder = Recorder::new(self.db.clone(), tx, number);
         let recorder = match number % SLOW {
@@ -383,10 +387,10 @@ impl Life {
                 .await;
         }
         assert!(
-            self.db.remembers_since() <= snapshot.ts,
+            self.db.oldest_read() <= snapshot.ts,
             "what is needed for a snapshot that is held was forgotten"
         );
-        if self.db.remembers_since() > remembered {
+        if self.db.oldest_read() > remembered {
             lock(&self.report).trims_beside_readers += 1;
         }
         let committed = self.db.commit(tx).await;

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::heap::{Exhausted, Heap};
 use crate::pagemap;
@@ -49,7 +49,15 @@ pub(crate) struct Image {
 // SAFETY: the mapping is the image's own and never changes.
 unsafe impl Send for Image {}
 
+/// Bytes of all images of the process.
+static IMAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
 impl Image {
+    /// What the images of all worlds take, bytes.
+    pub(crate) fn bytes_of_all() -> usize {
+        IMAGE_BYTES.load(Ordering::Relaxed)
+    }
+
     /// Its size, bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
@@ -77,6 +85,7 @@ impl Image {
             if pages == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error());
             }
+            IMAGE_BYTES.fetch_add(bytes.len(), Ordering::Relaxed);
             Ok(Self {
                 id: LAST.fetch_add(1, Ordering::Relaxed),
                 file,
@@ -89,6 +98,7 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
+        IMAGE_BYTES.fetch_sub(self.length, Ordering::Relaxed);
         // SAFETY: the mapping is ours. An arena that has mapped the file keeps it by itself.
         unsafe { libc::munmap(self.pages.cast_mut().cast(), self.length) };
     }

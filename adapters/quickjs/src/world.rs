@@ -26,6 +26,8 @@ const ARENA_BYTES: usize = 512 << 20;
 const HEAP_BYTES_MAX: usize = ARENA_BYTES / 2;
 /// Garbage that a call may make before its cycles are first looked for: most calls end before that.
 const GARBAGE_BYTES: usize = 8 << 20;
+/// When the images of all worlds together take more, a world keeps only that of the module it has imported last.
+const IMAGE_BYTES_OF_ALL_MAX: usize = 256 << 20;
 /// Native stack of worker threads.
 pub(crate) const THREAD_STACK: usize = 4 << 20;
 /// Native stack that JavaScript leaves for what it calls.
@@ -201,14 +203,10 @@ impl World {
         // SAFETY: no JavaScript runs.
         unsafe { qjs::JS_RunGC(self.runtime) };
         let image = self.arena.image().map_err(no_memory)?;
+        let own = |loaded: &[Loaded]| loaded.iter().map(|one| one.image.len()).sum::<usize>();
         while !self.loaded.is_empty()
-            && self
-                .loaded
-                .iter()
-                .map(|loaded| loaded.image.len())
-                .sum::<usize>()
-                + image.len()
-                > self.images_bytes_max
+            && (own(&self.loaded) + image.len() > self.images_bytes_max
+                || Image::bytes_of_all() > IMAGE_BYTES_OF_ALL_MAX)
         {
             let oldest = (0..self.loaded.len())
                 .min_by_key(|index| self.loaded[*index].used)
@@ -435,7 +433,7 @@ impl Drop for World {
 
 /// How a call fails if the system has no memory for its world.
 pub(crate) fn no_memory(error: io::Error) -> Failure {
-    Failure::new(format!(
+    Failure::of_server(format!(
         "The server has no memory for another call: {error}"
     ))
 }

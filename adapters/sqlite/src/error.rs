@@ -20,6 +20,9 @@ pub(crate) fn classify(error: Error) -> PersistenceError {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             PersistenceError::Unavailable(text)
         }
+        Some(ErrorCode::DiskFull) => PersistenceError::Full(text),
+        // Of the machine: memory, or descriptors for files.
+        Some(ErrorCode::OutOfMemory | ErrorCode::CannotOpen) => PersistenceError::Unavailable(text),
         Some(_) => PersistenceError::Other(text),
         // Not from SQLite but from reading its answer: a column of the wrong type or out of range.
         None => PersistenceError::Corrupt(text),
@@ -30,7 +33,7 @@ pub(crate) fn classify(error: Error) -> PersistenceError {
 pub(crate) fn classify_commit(error: Error) -> PersistenceError {
     match error.sqlite_error_code() {
         // Without space the commit's last frame was not written; when busy, nothing was.
-        Some(ErrorCode::DiskFull) => PersistenceError::Other(error.to_string()),
+        Some(ErrorCode::DiskFull) => PersistenceError::Full(error.to_string()),
         Some(ErrorCode::DatabaseBusy) => PersistenceError::Unavailable(error.to_string()),
         _ => PersistenceError::Unknown(error.to_string()),
     }

@@ -145,10 +145,13 @@ impl DatabaseFile {
         connection.pragma_update(None, "synchronous", synchronous)?;
         let (pages_max, failed) = (self.sizes.wal_pages_max, Arc::clone(&self.move_failed));
         connection.wal_hook(Some(move |wal: &mut Wal, pages| {
-            // The commit stands, whatever becomes of this. Who is busy is another one who moves it.
+            // The commit stands, whatever becomes of this. Who is busy is another one who moves it. Without space nothing
+            // is counted as moved: that is done after the last page was written.
+            let is_harmless =
+                |code| matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull));
             if i64::from(pages) >= pages_max
                 && let Err(error) = wal.checkpoint()
-                && error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy)
+                && !is_harmless(error.sqlite_error_code())
                 && !planted(Bug::FailedMoveIgnored)
             {
                 failed.store(true, Ordering::Release);

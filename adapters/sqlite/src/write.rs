@@ -38,6 +38,8 @@ pub(crate) struct Writer {
     log_unread: Arc<AtomicBool>,
     /// The newest timestamp in the log.
     max_ts: Timestamp,
+    /// Whether there was no space for the last write.
+    is_full: bool,
 }
 
 impl Writer {
@@ -58,6 +60,7 @@ impl Writer {
             connection: Some(connection),
             log_unread,
             max_ts,
+            is_full: false,
         })
     }
 
@@ -191,6 +194,24 @@ impl Writer {
     /// Runs `body` in a transaction and commits it; if that fails, nothing of it is left, or it is
     /// [`PersistenceError::Unknown`].
     fn transact(&mut self, body: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
+        let result = self.try_transact(body);
+        match &result {
+            Err(error @ PersistenceError::Full(_)) if !self.is_full => {
+                self.is_full = true;
+                tracing::error!(
+                    "{error}. Reads go on; clients are told to send their writes again."
+                );
+            }
+            Ok(()) if self.is_full => {
+                self.is_full = false;
+                tracing::warn!("there is space on the disk again: writes go on");
+            }
+            _ => {}
+        }
+        result
+    }
+
+    fn try_transact(&mut self, body: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
         let connection = self.connection()?;
         let run =
             |sql| -> rusqlite::Result<()> { connection.prepare_cached(sql)?.execute([]).map(drop) };
@@ -381,7 +402,7 @@ mod tests {
         let error = writer
             .write(&[revision(2, 100), revision(3, 1 << 20)])
             .unwrap_err();
-        assert!(matches!(error, PersistenceError::Other(_)), "{error}");
+        assert!(matches!(error, PersistenceError::Full(_)), "{error}");
         assert_eq!(max_ts(&mut writer), 1);
         limit(&writer, i32::MAX);
         writer.write(&[revision(2, 1 << 20)]).unwrap();

@@ -65,7 +65,7 @@ impl Place for V8Place {
         After: FnOnce(Self, R) + Send + 'static,
     {
         let Some(jobs) = self.jobs.clone() else {
-            let failure = Failure::new("The server has no thread for another call.");
+            let failure = Failure::of_server("The server has no thread for another call.");
             let result = work(Err(failure));
             return after(self, result);
         };

@@ -19,7 +19,7 @@ mod write_log;
 
 use std::sync::Arc;
 
-pub use write_log::{Conflict, WriteLog, WrittenKeys};
+pub use write_log::{Conflict, Room, WriteLog, WrittenKeys};
 
 use crate::error::{Error, ErrorClass};
 use crate::persistence::{IndexUpdate, LEASE_LOST, PersistenceError, Revision, TableId};
@@ -95,6 +95,8 @@ pub struct PreparedWrite {
 
 /// Most transactions that wait for the disk at once, and the most that go into one batch.
 pub const PENDING_COMMITS_MAX: usize = 8192;
+/// Bytes of transactions that wait for the disk, unless said otherwise; one larger transaction can still wait alone.
+pub const PENDING_BYTES_MAX: usize = 64 << 20;
 /// A batch is closed when its documents exceed this many bytes; one larger transaction still makes a batch.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
@@ -170,6 +172,9 @@ pub struct Committer<T> {
     assigned: Timestamp,
     log: WriteLog,
     pending: Vec<Accepted<T>>,
+    /// What `pending` takes, and may take.
+    pending_bytes: usize,
+    pending_bytes_max: usize,
     in_flight: Vec<Accepted<T>>,
     halted: Option<Error>,
 }
@@ -182,8 +187,18 @@ impl<T> Committer<T> {
             assigned: durable,
             log: WriteLog::new(durable),
             pending: Vec::new(),
+            pending_bytes: 0,
+            pending_bytes_max: PENDING_BYTES_MAX,
             in_flight: Vec::new(),
             halted: None,
+        }
+    }
+
+    /// The same, with another bound than [`PENDING_BYTES_MAX`].
+    pub fn with_room(self, pending_bytes_max: usize) -> Self {
+        Self {
+            pending_bytes_max,
+            ..self
         }
     }
 
@@ -216,7 +231,10 @@ impl<T> Committer<T> {
         {
             return Err((ticket, Rejection::Halted(error.clone())));
         }
-        if self.pending.len() >= PENDING_COMMITS_MAX {
+        let bytes = self.pending_bytes + request.bytes;
+        if self.pending.len() >= PENDING_COMMITS_MAX
+            || (bytes > self.pending_bytes_max && !self.pending.is_empty())
+        {
             return Err((ticket, Rejection::Overloaded));
         }
         if request.snapshot < self.log.begins_after() {
@@ -258,6 +276,7 @@ impl<T> Committer<T> {
         // Tables before the indexes that belong to them, and what goes before what takes its name or its place.
         catalog_changes.sort_by_key(|change| (change.table, change.new.is_some()));
         self.log.append(ts, request.keys.clone());
+        self.pending_bytes = bytes;
         self.pending.push(Accepted {
             ts,
             revisions,
@@ -293,6 +312,7 @@ impl<T> Committer<T> {
             .take_while(|fits| *fits)
             .count();
         let rest = self.pending.split_off(count);
+        self.pending_bytes = rest.iter().map(|accepted| accepted.bytes).sum();
         self.in_flight = std::mem::replace(&mut self.pending, rest);
         assert!(count > 0, "a batch has at least one transaction");
         if planted(Bug::BatchReversed) {
@@ -372,9 +392,10 @@ impl<T> Committer<T> {
         halted.is_some_and(|error| error.code == LEASE_LOST)
     }
 
-    /// Forgets writes at or before `before`, which no running transaction needs any more, save the newest `keep`.
-    pub fn trim_log(&mut self, before: Timestamp, keep: usize) {
-        self.log.trim(before.min(self.durable), keep);
+    /// Forgets writes at or before `before`, the oldest first, until the others fit into `room`. Transactions with a
+    /// snapshot before what is forgotten are refused from then on.
+    pub fn trim_log(&mut self, before: Timestamp, room: Room) {
+        self.log.trim(before.min(self.durable), room);
         self.check();
     }
 
@@ -386,6 +407,7 @@ impl<T> Committer<T> {
             "what is not durable is never forgotten"
         );
         assert!(self.pending.len() <= PENDING_COMMITS_MAX);
+        assert!(self.pending.len() <= 1 || self.pending_bytes <= self.pending_bytes_max);
         let unsettled = self.in_flight.len() + self.pending.len();
         assert!(
             self.log.len() >= unsettled,
@@ -448,6 +470,7 @@ impl<T> Committer<T> {
 
     fn drop_pending(&mut self) -> Vec<T> {
         let dropped = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
         self.forget(dropped)
     }
 

@@ -200,6 +200,24 @@ fn losing_the_lease_while_an_outcome_is_unknown_leaves_it_unknown() {
 }
 
 #[test]
+fn no_more_bytes_wait_for_the_disk_than_there_is_room_for() {
+    let size = request(10, &[], &[1]).bytes;
+    for (room, fit) in [(3 * size, 3), (3 * size - 1, 2), (0, 1)] {
+        let mut committer = Committer::new(Timestamp(10)).with_room(room);
+        let mut submit =
+            |ticket: u8| committer.submit(Timestamp(0), request(10, &[], &[ticket]), ticket);
+        for ticket in 0..fit {
+            submit(ticket).unwrap();
+        }
+        assert_eq!(submit(fit).unwrap_err(), (fit, Rejection::Overloaded));
+        assert_eq!(committer.next_batch().unwrap().len(), usize::from(fit));
+        committer
+            .submit(Timestamp(0), request(10, &[], &[fit]), fit)
+            .unwrap();
+    }
+}
+
+#[test]
 fn a_trimmed_log_refuses_old_snapshots() {
     let mut committer = Committer::new(Timestamp(10));
     committer
@@ -207,7 +225,7 @@ fn a_trimmed_log_refuses_old_snapshots() {
         .unwrap();
     committer.next_batch().unwrap();
     committer.batch_persisted(Ok(()));
-    committer.trim_log(Timestamp(99), 0);
+    committer.trim_log(Timestamp(99), Room::NONE);
     assert!(committer.log().is_empty());
     let (_, rejection) = committer
         .submit(Timestamp(0), request(10, &[], &[2]), 2)
@@ -224,7 +242,7 @@ proptest! {
     fn the_log_finds_the_first_conflict(
         commits in vec((1u64..4, btree_set((0u32..3, 0u8..6), 1..4)), 0..24),
         failed in (0usize..24, 0usize..4),
-        trimmed in (0u64..60, 0usize..24),
+        trimmed in (0u64..60, 0usize..24, 0usize..24),
         reads in vec((0u32..3, 0u8..6, 0u8..3), 0..4),
         after in 0u64..60,
     ) {
@@ -245,12 +263,21 @@ proptest! {
         if let (Some(first), Some(last)) = (failed.first(), failed.last()) {
             log.remove(first.0..=last.0);
         }
-        log.trim(Timestamp(trimmed.0), trimmed.1);
+        // So much as the newest `trimmed.2` take.
+        let bytes_of = |commits: &[(Timestamp, Vec<_>)]| -> usize {
+            let all = commits.iter().map(|(_, keys)| WrittenKeys::new(keys.clone()).heap_bytes());
+            all.sum()
+        };
+        prop_assert_eq!(log.bytes(), bytes_of(&model));
+        let fit = trimmed.2.min(model.len());
+        let bytes = bytes_of(&model[model.len() - fit..]);
+        log.trim(Timestamp(trimmed.0), Room { commits: trimmed.1, bytes });
         let old = model.partition_point(|(ts, _)| ts.0 <= trimmed.0);
-        let old = old.min(model.len().saturating_sub(trimmed.1));
+        let old = old.min(model.len().saturating_sub(trimmed.1.min(fit)));
         let begins_after = model.drain(..old).next_back().map_or(Timestamp::ZERO, |(ts, _)| ts);
         prop_assert_eq!(log.begins_after(), begins_after);
         prop_assert_eq!(log.len(), model.len());
+        prop_assert_eq!(log.bytes(), bytes_of(&model));
 
         let mut set = ReadSet::default();
         for (index, start, length) in reads {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use crate::heap::piece;
 use crate::persistence::IndexId;
 use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
@@ -17,6 +18,7 @@ impl WrittenKeys {
     /// These keys.
     pub fn new(mut keys: Vec<(IndexId, Vec<u8>)>) -> Self {
         keys.sort_unstable();
+        keys.shrink_to_fit();
         debug_assert!(
             keys.is_sorted_by(|a, b| a < b),
             "a key belongs to one document, which is written once"
@@ -27,6 +29,16 @@ impl WrittenKeys {
     /// All keys, by index and then by key.
     pub fn iter(&self) -> impl Iterator<Item = (IndexId, &[u8])> {
         self.0.iter().map(|(index, key)| (*index, key.as_slice()))
+    }
+
+    /// What the log holds for a commit of these keys, bytes: the keys, and places in the queues of all commits and of
+    /// each index.
+    pub fn heap_bytes(&self) -> usize {
+        let keys = self.0.iter().map(|(_, key)| piece(key.capacity()));
+        let places = 1 + self.indexes().count();
+        piece(size_of::<Self>() + self.0.capacity() * size_of::<(IndexId, Vec<u8>)>())
+            + keys.sum::<usize>()
+            + 2 * places * size_of::<(Timestamp, Arc<Self>)>()
     }
 
     /// The indexes that have keys, ascending.
@@ -67,12 +79,31 @@ type Commits = VecDeque<(Timestamp, Arc<WrittenKeys>)>;
 /// Invariants:
 /// * For every commit with a timestamp above [`WriteLog::begins_after`], accepted and not failed, the log holds its
 ///   keys.
+/// * `bytes` is what the commits of `commits` take.
 /// * `by_index` holds, for each index, exactly the commits of `commits` that have a key in it; no queue is empty.
 #[derive(Debug)]
 pub struct WriteLog {
     begins_after: Timestamp,
     commits: Commits,
+    bytes: usize,
     by_index: BTreeMap<IndexId, Commits>,
+}
+
+/// How much of a log may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Commits.
+    pub commits: usize,
+    /// What they take, bytes.
+    pub bytes: usize,
+}
+
+impl Room {
+    /// None.
+    pub const NONE: Self = Self {
+        commits: 0,
+        bytes: 0,
+    };
 }
 
 impl WriteLog {
@@ -81,6 +112,7 @@ impl WriteLog {
         Self {
             begins_after: ts,
             commits: Commits::new(),
+            bytes: 0,
             by_index: BTreeMap::new(),
         }
     }
@@ -93,6 +125,11 @@ impl WriteLog {
     /// Number of commits held.
     pub fn len(&self) -> usize {
         self.commits.len()
+    }
+
+    /// What it takes, bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The newest commit held.
@@ -152,6 +189,7 @@ impl WriteLog {
     pub(super) fn append(&mut self, ts: Timestamp, keys: Arc<WrittenKeys>) {
         assert!(self.newest().is_none_or(|last| last < ts), "in order");
         assert!(ts > self.begins_after, "what is forgotten does not return");
+        self.bytes += keys.heap_bytes();
         let filed = match planted(Bug::OneIndexLogged) {
             true => 1,
             false => usize::MAX,
@@ -167,27 +205,31 @@ impl WriteLog {
     /// Forgets commits that failed.
     pub(super) fn remove(&mut self, failed: RangeInclusive<Timestamp>) {
         assert!(*failed.start() > self.begins_after);
-        let drain = |commits: &mut Commits| {
+        let range = |commits: &Commits| {
             let start = commits.partition_point(|(ts, _)| ts < failed.start());
             let end = commits.partition_point(|(ts, _)| ts <= failed.end());
-            commits.drain(start..end);
-            !commits.is_empty()
+            start..end
         };
-        drain(&mut self.commits);
-        self.by_index.retain(|_, commits| drain(commits));
+        let gone = self.commits.drain(range(&self.commits));
+        self.bytes -= gone.map(|(_, keys)| keys.heap_bytes()).sum::<usize>();
+        self.by_index.retain(|_, commits| {
+            commits.drain(range(commits));
+            !commits.is_empty()
+        });
     }
 
-    /// Forgets commits at or before `before`, save the newest `keep` of all.
-    pub(super) fn trim(&mut self, mut before: Timestamp, keep: usize) {
+    /// Forgets commits at or before `before`, the oldest first, until the others fit into `room`.
+    pub(super) fn trim(&mut self, mut before: Timestamp, room: Room) {
         if planted(Bug::TrimmedOneTooFar) {
             let mut newer = self.commits.iter().filter(|(ts, _)| *ts > before);
             before = newer.next().map_or(before, |(ts, _)| *ts);
         }
-        while self.commits.len() > keep
+        while (self.commits.len() > room.commits || self.bytes > room.bytes)
             && let Some((ts, keys)) = self.commits.pop_front_if(|(ts, _)| *ts <= before)
         {
             assert!(ts > self.begins_after);
             assert!(ts <= before);
+            self.bytes -= keys.heap_bytes();
             if !planted(Bug::TrimNotNoted) {
                 self.begins_after = ts;
             }
@@ -199,6 +241,14 @@ impl WriteLog {
                 if commits.is_empty() {
                     self.by_index.remove(&index);
                 }
+            }
+        }
+        assert!(!self.commits.is_empty() || self.bytes == 0);
+        // After a burst its room is given back.
+        if self.commits.len() < self.commits.capacity() / 4 {
+            self.commits.shrink_to(2 * self.commits.len());
+            for commits in self.by_index.values_mut() {
+                commits.shrink_to(2 * commits.len());
             }
         }
     }

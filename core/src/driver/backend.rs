@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
 use super::intake::Intake;
+use super::receipts::Receipts;
 use super::system;
+use super::upkeep::Upkeep;
 use super::{
     CallContext, Client, Database, Deployer, FunctionLog, FunctionSettings, Functions,
     RetentionLoop, Scheduler, TestQuery,
@@ -127,6 +129,10 @@ pub struct Backend {
     _scheduler: Scheduler,
     /// Deletes old versions for as long as this is here.
     _retention: Option<RetentionLoop>,
+    /// Deletes records of requests that nobody sends again, for as long as this is here.
+    _receipts: Receipts,
+    /// Lets go of what is old in memory for as long as this is here.
+    _upkeep: Upkeep,
     deployer: Deployer,
     intake: Arc<Intake>,
     log: Arc<FunctionLog>,
@@ -146,7 +152,7 @@ impl Backend {
         http: Arc<dyn HttpClient>,
         config: BackendConfig,
     ) -> Result<Arc<Self>> {
-        let database = Database::open(runtime, persistence).await?;
+        let database = Database::open_with(runtime, persistence, config.limits).await?;
         let cursor_key = CursorKey::new(config.derive_secret("cursors"), &config.instance_name);
         let built_in_env = [
             ("CONVEX_CLOUD_URL", &config.cloud_url),
@@ -155,7 +161,10 @@ impl Backend {
         let built_in_env: BTreeMap<_, _> = built_in_env
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .into();
-        let log = Arc::new(FunctionLog::new(database.runtime().clone()));
+        let log = Arc::new(FunctionLog::new(
+            database.runtime().clone(),
+            config.limits.function_log,
+        ));
         let deployer = Deployer::open(database.clone(), engine.clone(), built_in_env.clone());
         let functions = Functions::new(
             database,
@@ -171,6 +180,8 @@ impl Backend {
         );
         Ok(Arc::new(Self {
             _scheduler: Scheduler::start(&functions),
+            _upkeep: Upkeep::start(&functions),
+            _receipts: Receipts::start(functions.database(), config.limits.receipts),
             _retention: config
                 .retention
                 .map(|window| RetentionLoop::start(functions.database(), window)),

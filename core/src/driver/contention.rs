@@ -8,12 +8,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures_channel::oneshot;
+use sha2::{Digest, Sha256};
 
 use crate::concurrency::{Mutex, MutexGuard};
 use crate::persistence::IndexId;
 
-/// What is contended for: a key of an index, or with an empty key the whole index.
-pub(super) type Spot = (IndexId, Vec<u8>);
+/// What is contended for: a key of an index, or with an empty key the whole index. A long key is known by its hash, as
+/// keys can be as large as documents; those of equal hash would only wait for each other without need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot(IndexId, Vec<u8>);
+
+impl Spot {
+    pub(super) fn new(index: IndexId, key: &[u8]) -> Self {
+        let known_by = match key.len() {
+            0..=64 => key.to_vec(),
+            _ => Sha256::digest(key).to_vec(),
+        };
+        Self(index, known_by)
+    }
+}
 
 /// Queues by spot.
 #[derive(Debug, Default)]

@@ -4,8 +4,7 @@
 //! and "these subscriptions are invalid from it on" are one step. It is held for bookkeeping only, never across
 //! storage. One task, the commit loop, feeds storage.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -13,12 +12,14 @@ use futures_util::future::{BoxFuture, Shared};
 use futures_util::{FutureExt, StreamExt};
 
 use super::in_memory::InMemory;
+use super::pins::Pins;
 use super::subscription::{Subscription, Subscriptions};
 use crate::catalog::{self, Catalog, well_known};
-use crate::commit::{BatchOutcome, Committer, Conflict, Rejection};
+use crate::commit::{BatchOutcome, Committer, Conflict, Rejection, Room};
 use crate::concurrency::{Mutex, MutexGuard};
 use crate::error::{Error, ErrorClass, Result};
 use crate::key;
+use crate::limits::Limits;
 use crate::persistence::{
     IndexId, IndexPage, IndexRead, KeyRange, Order, Persistence, PersistenceError,
 };
@@ -51,11 +52,9 @@ struct State {
     snapshot: Snapshot,
     /// When the catalog last changed.
     catalog_changed: Timestamp,
-    /// Older snapshots that may still be in use.
-    pins: BTreeMap<Timestamp, Weak<()>>,
+    pins: Pins,
     subscriptions: Subscriptions,
-    /// Reads at older timestamps are served this far back.
-    recent: Duration,
+    limits: Limits,
     /// Those whose transactions conflict with a commit that is on its way. Dropped whenever some commits are settled.
     unsettled: Vec<oneshot::Sender<()>>,
     /// Held until the database is shut down.
@@ -84,10 +83,6 @@ impl From<Error> for CommitError {
     }
 }
 
-/// Reads at older timestamps are served this far back,
-pub const RECENT: Duration = Duration::from_secs(40);
-/// unless more commits than this have come since.
-const RECENT_COMMITS_MAX: usize = 100_000;
 /// Wait between attempts to read storage back after a write of unknown outcome.
 const READ_BACK_RETRY: Duration = Duration::from_millis(200);
 
@@ -97,17 +92,17 @@ impl Database {
     /// # Errors
     /// If storage fails or its content is damaged.
     pub async fn open(runtime: RuntimeHandle, persistence: Arc<dyn Persistence>) -> Result<Self> {
-        Self::open_with(runtime, persistence, RECENT).await
+        Self::open_with(runtime, persistence, Limits::default()).await
     }
 
-    /// Like [`Self::open`], serving reads at older timestamps so far back instead of [`RECENT`].
+    /// Like [`Self::open`], with other limits.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(
         runtime: RuntimeHandle,
         persistence: Arc<dyn Persistence>,
-        recent: Duration,
+        limits: Limits,
     ) -> Result<Self> {
         let mut ts = persistence.max_ts().await?;
         let mut catalog = load_catalog(&*persistence, ts).await?;
@@ -124,12 +119,12 @@ impl Database {
         };
         let (running, stopping) = oneshot::channel();
         let state = State {
-            committer: Committer::new(ts),
+            committer: Committer::new(ts).with_room(limits.commit_queue),
             snapshot,
             catalog_changed: ts,
-            pins: BTreeMap::new(),
+            pins: Pins::default(),
             subscriptions: Subscriptions::default(),
-            recent,
+            limits,
             unsettled: Vec::new(),
             running: Some(running),
         };
@@ -156,9 +151,18 @@ impl Database {
         &self.inner.persistence
     }
 
-    /// Writes after this are remembered: older timestamps can neither be read at nor committed on.
-    pub fn remembers_since(&self) -> Timestamp {
-        self.inner.lock().committer.log().begins_after()
+    /// Nobody reads at older timestamps, and nobody ever will.
+    pub fn oldest_read(&self) -> Timestamp {
+        let mut state = self.inner.lock();
+        let remembered = state.committer.log().begins_after();
+        let pinned = state.pins.oldest();
+        pinned.map_or(remembered, |pinned| pinned.min(remembered))
+    }
+
+    /// Forgets what is too old, as after a commit.
+    pub(super) fn trim(&self) {
+        let now = self.inner.runtime.now();
+        self.inner.lock().trim(now);
     }
 
     /// The newest snapshot.
@@ -360,6 +364,7 @@ impl Database {
     pub(super) fn count(&self, counts: &mut InMemory) {
         let state = self.inner.lock();
         counts.commits = state.committer.log().len();
+        counts.commit_bytes = state.committer.log().bytes();
         counts.snapshots = 1 + state.pins.len();
         counts.subscriptions = state.subscriptions.len();
     }
@@ -539,7 +544,7 @@ impl Inner {
                     pin: Arc::new(()),
                 },
             );
-            state.pins.insert(old.ts, Arc::downgrade(&old.pin));
+            state.pins.insert(old.ts, &old.pin);
             drop(old);
             state.trim(self.runtime.now());
         }
@@ -553,38 +558,35 @@ impl Inner {
 }
 
 impl State {
-    /// Keeps the log of recent writes back to an older snapshot for as long as the pin is held.
+    /// Keeps what can be read at an older timestamp for as long as the pin is held.
     fn pin(&mut self, ts: Timestamp) -> Arc<()> {
         debug_assert!(ts >= self.committer.log().begins_after());
-        let held = self.pins.get(&ts).and_then(Weak::upgrade);
-        held.unwrap_or_else(|| {
-            let pin = Arc::new(());
-            self.pins.insert(ts, Arc::downgrade(&pin));
-            pin
-        })
+        self.pins.pin(ts)
     }
 
-    /// Forgets writes that no snapshot in use needs, except recent ones: they serve [`Database::snapshot_at`].
+    /// Forgets writes that no snapshot in use needs, except recent ones: they serve [`Database::snapshot_at`]. What
+    /// does not fit, or is older than any transaction should be, goes even if it is needed: those that need it run again.
     fn trim(&mut self, now: Timestamp) {
-        while let Some(oldest) = self.pins.first_entry()
-            && oldest.get().strong_count() == 0
-        {
-            oldest.remove();
-        }
         if planted(Bug::PinsIgnored) {
-            self.pins.clear();
+            self.pins = Pins::default();
         }
         if planted(Bug::WritesKept) {
             return;
         }
-        let oldest = self
-            .pins
-            .first_key_value()
-            .map_or(self.snapshot.ts, |(ts, _)| *ts);
-        let recent = u64::try_from(self.recent.as_nanos()).unwrap_or(u64::MAX);
-        let recent = Timestamp(now.0.saturating_sub(recent));
-        self.committer.trim_log(oldest.min(recent), 0);
-        self.committer.trim_log(oldest, RECENT_COMMITS_MAX);
+        let ago = |time: Duration| {
+            let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            Timestamp(now.0.saturating_sub(nanos))
+        };
+        let oldest = self.pins.oldest().unwrap_or(self.snapshot.ts);
+        let recent = ago(self.limits.past_reads);
+        self.committer.trim_log(oldest.min(recent), Room::NONE);
+        let old = ago(self.limits.write_log_time);
+        self.committer.trim_log(old, Room::NONE);
+        let room = Room {
+            commits: self.limits.write_log_commits,
+            bytes: self.limits.write_log,
+        };
+        self.committer.trim_log(self.snapshot.ts, room);
     }
 
     fn explain(&self, rejection: Rejection) -> CommitError {

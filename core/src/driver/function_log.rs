@@ -14,14 +14,13 @@ use futures_util::future::{Either, select};
 use serde_json::{Value as Json, json};
 
 use crate::engine::{LogLevel, LogLine};
+use crate::heap::{Heap, PIECE_BYTES};
 use crate::runtime::RuntimeHandle;
 use crate::timestamp::Timestamp;
 use crate::transaction::Usage;
 
 /// Most entries kept.
 const ENTRIES_MAX: usize = 10_000;
-/// Most bytes kept, of texts in entries.
-const BYTES_MAX: usize = 8 << 20;
 /// Longest that a reader waits for a new entry.
 const WAIT: Duration = Duration::from_secs(60);
 
@@ -53,6 +52,8 @@ pub struct Completion {
 /// The calls of late.
 pub struct FunctionLog {
     runtime: RuntimeHandle,
+    /// Most bytes kept.
+    bytes_max: usize,
     state: Mutex<State>,
 }
 
@@ -72,10 +73,11 @@ struct Entry {
 }
 
 impl FunctionLog {
-    /// An empty log.
-    pub fn new(runtime: RuntimeHandle) -> Self {
+    /// An empty log, which will keep so many bytes.
+    pub fn new(runtime: RuntimeHandle, bytes_max: usize) -> Self {
         Self {
             runtime,
+            bytes_max,
             state: Mutex::default(),
         }
     }
@@ -92,19 +94,14 @@ impl FunctionLog {
         let mut state = self.lock();
         let last = state.entries.back().map(|entry| entry.cursor);
         let cursor = last.map_or(now, |last| now.max(last.next_up()));
-        let printed = completion.log_lines.iter().flat_map(|line| &line.messages);
-        let bytes = completion.identifier.len()
-            + completion.error.as_ref().map_or(0, String::len)
-            + printed.map(String::len).sum::<usize>()
-            + size_of::<Entry>()
-            + size_of::<Completion>();
+        let bytes = completion.heap_bytes() + size_of::<Entry>() + size_of::<Completion>();
         state.bytes += bytes;
         state.entries.push_back(Entry {
             cursor,
             bytes,
             completion: Arc::new(completion),
         });
-        while state.entries.len() > ENTRIES_MAX || state.bytes > BYTES_MAX {
+        while state.entries.len() > ENTRIES_MAX || state.bytes > self.bytes_max {
             let oldest = state.entries.pop_front();
             state.bytes -= oldest.expect("what is too much is something").bytes;
         }
@@ -168,6 +165,17 @@ impl FunctionLog {
                 return json!({"entries": [], "newCursor": cursor});
             }
         }
+    }
+}
+
+impl Heap for Completion {
+    fn heap_bytes(&self) -> usize {
+        self.identifier.heap_bytes()
+            + self.log_lines.heap_bytes()
+            + self.error.heap_bytes()
+            + self.request_id.heap_bytes()
+            + self.execution_id.heap_bytes()
+            + PIECE_BYTES
     }
 }
 
@@ -247,7 +255,7 @@ mod tests {
 
     #[test]
     fn readers_get_each_entry_once_and_wait_for_the_next() {
-        let log = FunctionLog::new(ThreadRuntime::handle());
+        let log = FunctionLog::new(ThreadRuntime::handle(), 8 << 20);
         log.warn("a");
         log.warn("b");
         let first = block_on(log.read(0.0, false));
@@ -265,13 +273,13 @@ mod tests {
 
     #[test]
     fn the_oldest_entries_make_room() {
-        let log = FunctionLog::new(ThreadRuntime::handle());
+        let log = FunctionLog::new(ThreadRuntime::handle(), 8 << 20);
         let long = "x".repeat(1 << 20);
         for _ in 0..20 {
             log.warn(&long);
         }
         let state = log.lock();
-        assert!(state.bytes <= BYTES_MAX && state.entries.len() < 20);
+        assert!(state.bytes <= log.bytes_max && state.entries.len() < 20);
         let kept = state.entries.iter().map(|entry| entry.bytes);
         assert_eq!(kept.sum::<usize>(), state.bytes);
         assert!(!state.entries.is_empty());
@@ -291,7 +299,7 @@ mod tests {
     fn a_reader_waits_for_a_minute() {
         let runtime = ThreadRuntime::new();
         runtime.set_speed(1000);
-        let log = FunctionLog::new(runtime);
+        let log = FunctionLog::new(runtime, 8 << 20);
         let answer = block_on(log.read(5.0, false));
         assert_eq!(answer, json!({"entries": [], "newCursor": 5.0}));
     }

@@ -10,6 +10,8 @@ use super::Backend;
 pub struct InMemory {
     /// Commits whose written keys are remembered, to find conflicts.
     pub commits: usize,
+    /// What they take, bytes.
+    pub commit_bytes: usize,
     /// Snapshots that may be in use.
     pub snapshots: usize,
     /// Read sets that are watched for changes.

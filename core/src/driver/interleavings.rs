@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value as Json, json};
 use shuttle::future::{block_on, spawn, yield_now};
 
-use super::contention::Contention;
+use super::contention::{Contention, Spot};
 use super::{
     Backend, BackendConfig, CallContext, Client, CommitError, Database, HttpClient, HttpResponse,
     Watcher,
@@ -345,7 +345,7 @@ fn shutting_down_answers_everyone() {
 fn a_spot_has_one_owner_and_is_passed_on() {
     block_on(async {
         let contention = Arc::new(Contention::default());
-        let spot = || (IndexId(1), vec![1]);
+        let spot = || Spot::new(IndexId(1), &[1]);
         let inside = Arc::new(AtomicU64::new(0));
         let enter = |patience: usize| {
             let (contention, inside) = (contention.clone(), inside.clone());

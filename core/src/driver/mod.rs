@@ -20,6 +20,8 @@ mod functions;
 mod in_memory;
 pub mod intake;
 mod legacy_push;
+mod pins;
+mod receipts;
 mod retention;
 mod scheduler;
 mod schema_change;
@@ -28,6 +30,7 @@ mod schema_worker;
 mod session;
 mod subscription;
 mod system;
+mod upkeep;
 mod validation;
 
 pub use administration::JobSelection;
@@ -35,7 +38,7 @@ pub use admission::Client;
 pub use backend::{
     Backend, BackendConfig, Caller, FunctionFailure, FunctionResult, HttpClient, HttpResponse,
 };
-pub use database::{CommitError, Database, RECENT};
+pub use database::{CommitError, Database};
 pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{

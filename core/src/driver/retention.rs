@@ -127,7 +127,7 @@ async fn round(
             retention.insert(Retention::new(window, done))
         }
     };
-    let mut oldest = db.remembers_since();
+    let mut oldest = db.oldest_read();
     let snapshot = db.snapshot();
     if planted(Bug::ReadersCutOff) {
         oldest = snapshot.ts;
@@ -143,7 +143,7 @@ async fn round(
         retention,
         |horizon, superseded, done| {
             assert!(
-                horizon <= db.remembers_since() || planted(Bug::ReadersCutOff),
+                horizon <= db.oldest_read() || planted(Bug::ReadersCutOff),
                 "nothing that may still be read is cut off"
             );
             let mut status = lock(status);

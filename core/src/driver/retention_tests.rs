@@ -345,7 +345,7 @@ fn a_snapshot_in_use_holds_the_horizon_back() {
     world.db = block_on(Database::open(runtime, world.persistence())).unwrap();
     let error = block_on(world.db.snapshot_at(ts)).unwrap_err();
     assert_eq!(error.code, "OutOfRetention");
-    assert!(world.progress() <= world.db.remembers_since());
+    assert!(world.progress() <= world.db.oldest_read());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_executor::block_on;
@@ -9,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::testing::ThreadRuntime;
 use super::*;
 use crate::key;
+use crate::limits::Limits;
 use crate::persistence::memory::MemoryPersistence;
 use crate::persistence::{
     BackfillEntry, IndexId, IndexPage, IndexRead, KeyRange, LogPage, Order, Persistence,
@@ -365,5 +367,69 @@ fn a_conflict_is_told_when_running_again_is_of_use() {
         let second = commits.pop().unwrap();
         commits.pop().unwrap().await.unwrap();
         assert!(matches!(second.await, Err(CommitError::Conflict { .. })));
+    });
+}
+
+/// Whatever readers hold, the log of recent writes has its bounds: they read on, and those that write run again.
+#[test]
+fn the_log_of_writes_is_bounded_whatever_readers_hold() {
+    block_on(async {
+        let limits = Limits {
+            write_log: 64 << 10,
+            write_log_time: Duration::from_secs(100),
+            ..Limits::default()
+        };
+        let (runtime, storage) = (ThreadRuntime::new(), Arc::new(MemoryPersistence::default()));
+        let db = Database::open_with(runtime.clone(), storage, limits)
+            .await
+            .unwrap();
+        let kept = || {
+            let mut counts = InMemory::default();
+            db.count(&mut counts);
+            counts
+        };
+        let mut tx = db.begin();
+        insert(&mut tx, "things", 0);
+        db.commit(tx).await.unwrap();
+
+        let mut old = db.begin();
+        let old_ts = old.snapshot_ts();
+        for n in 1..2_000 {
+            let mut tx = db.begin();
+            insert(&mut tx, "things", n);
+            db.commit(tx).await.unwrap();
+            assert!(kept().commit_bytes <= limits.write_log, "{:?}", kept());
+            assert!(kept().snapshots <= 100, "{:?}", kept());
+        }
+        assert!(kept().commits > 50, "as many are kept as there is room for");
+        assert_eq!(list(&db, &mut old, "things").await, [0]);
+        assert!(
+            db.oldest_read() <= old_ts,
+            "nothing is deleted that is read"
+        );
+        insert(&mut old, "others", 1);
+        let conflict = db.commit(old).await.unwrap_err();
+        let too_old = CommitError::Conflict {
+            conflict: None,
+            table: None,
+        };
+        assert_eq!(conflict, too_old);
+        assert!(db.oldest_read() > old_ts);
+        let error = db.snapshot_at(old_ts).await.unwrap_err();
+        assert_eq!(error.code, "OutOfRetention");
+
+        // Time passes, and a reader stays.
+        let old = db.begin();
+        let mut tx = db.begin();
+        insert(&mut tx, "things", -1);
+        let last = db.commit(tx).await.unwrap();
+        let second = 1_000_000_000;
+        runtime.set_clock_error(99 * second);
+        db.trim();
+        assert!(kept().commits > 0, "it may still be needed");
+        runtime.set_clock_error(101 * second);
+        db.trim();
+        assert_eq!((kept().commits, kept().commit_bytes), (0, 0));
+        assert!(db.oldest_read() <= old.snapshot_ts() && old.snapshot_ts() < last);
     });
 }

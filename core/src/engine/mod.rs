@@ -211,9 +211,32 @@ pub struct Failure {
     /// Data of a `ConvexError`, encoded JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
+    /// Whether the same call would fail again.
+    #[serde(skip)]
+    pub cause: Cause,
+}
+
+/// What a call failed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The code: with the same arguments and data it fails again.
+    #[default]
+    Code,
+    /// The code took too long, which on another day it might not have. The caller is told, but it is not remembered.
+    Time,
+    /// The server, which had no memory, descriptors or threads, or is ending. The call is tried again.
+    Server,
 }
 
 impl Failure {
+    /// A failure for which the code is not to blame.
+    pub fn of_server(message: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Server,
+            ..Self::new(message)
+        }
+    }
+
     /// A failure without a stack.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
@@ -335,6 +358,9 @@ pub trait FunctionEngine: Send + Sync + 'static {
         program: Arc<Program>,
         evaluation: Evaluation,
     ) -> BoxFuture<'static, Result<Json, Failure>>;
+
+    /// Lets go of what has not been used lately. To be called every few seconds.
+    fn rest(&self) {}
 
     /// Begins a call. No code has run yet: the first [`Execution::resume`] (with no replies) runs it.
     fn start(&self, call: FunctionCall, host: Arc<dyn SyncHost>) -> Box<dyn Execution>;

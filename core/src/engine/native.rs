@@ -255,8 +255,8 @@ impl NativeContext {
 fn parse(result: SystemResult) -> Result<Json, Failure> {
     let text = result.map_err(|SystemError { message, data, .. }| Failure {
         message,
-        frames: Vec::new(),
         data,
+        ..Failure::default()
     })?;
     serde_json::from_str(&text).map_err(|error| Failure::new(error.to_string()))
 }

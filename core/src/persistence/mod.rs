@@ -250,7 +250,10 @@ pub enum PersistenceError {
     /// Stored data is damaged. The text says what and where.
     #[error("stored data is damaged: {0}")]
     Corrupt(String),
-    /// Anything else, such as a full disk. Nothing was written.
+    /// There is no space. Nothing was written. Reads go on, and writes do once there is space.
+    #[error("the server's disk is full: {0}. Nothing was written; try again when there is space")]
+    Full(String),
+    /// Anything else. Nothing was written.
     #[error("storage failed: {0}")]
     Other(String),
 }
@@ -265,6 +268,7 @@ impl From<PersistenceError> for crate::Error {
         use crate::ErrorClass;
         let (class, code) = match &error {
             PersistenceError::Unavailable(_) => (ErrorClass::Overloaded, "StorageUnavailable"),
+            PersistenceError::Full(_) => (ErrorClass::Overloaded, "StorageFull"),
             PersistenceError::Unknown(_) => (ErrorClass::Operational, OUTCOME_UNKNOWN),
             PersistenceError::LeaseLost(_) => (ErrorClass::Operational, LEASE_LOST),
             PersistenceError::Corrupt(_) => (ErrorClass::Internal, "StorageCorrupt"),

@@ -5,10 +5,10 @@
 //! machine says where the horizon is, and what goes.
 //!
 //! There is one notion of what may still be read: the timestamp up to which the log of recent writes was forgotten
-//! ([`WriteLog::begins_after`](crate::commit::WriteLog::begins_after)). It never decreases; no snapshot older than it
-//! is handed out (`OutOfRetention`), and it never passes a snapshot that is in use, be it by a transaction, a reader of
-//! the past or a page of an index's backfill, since each of them pins its snapshot. The window only ever keeps more
-//! than that. After a restart, the oldest snapshot is the newest commit, which is later than any horizon before.
+//! ([`WriteLog::begins_after`](crate::commit::WriteLog::begins_after)), or the oldest snapshot that is in use, be it by
+//! a transaction, a reader of the past or a page of an index's backfill, since each of them pins its snapshot; whichever
+//! is older. It never decreases, since no snapshot older than the log is handed out (`OutOfRetention`). The window only
+//! ever keeps more than that. After a restart, the oldest snapshot is the newest commit, which is later than any horizon before.
 //!
 //! Where an older document was replaced, its revision goes, and the versions of index keys that led to it; where the
 //! newer one has another key, or is a tombstone, the end of the older key goes too. The tombstone itself goes with what
@@ -17,6 +17,8 @@
 //! The keys are computed from the documents with the definitions of *all* indexes that the table ever had, as their
 //! documents are never deleted: naming a version that an index never had does no harm. A dropped index loses all its
 //! keys once the horizon has passed its end; its document stays, so that its id is not used again.
+
+pub mod receipts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

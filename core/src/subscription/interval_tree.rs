@@ -28,6 +28,9 @@ pub(super) struct IntervalTree<T> {
     root: Option<NodeId>,
 }
 
+/// Size of a node that belongs to a number.
+pub(super) const NODE_BYTES: usize = size_of::<Node<u64>>();
+
 /// Invariants, for nodes that are not vacant:
 /// * nodes to the left come before this one by (start of the range, id), nodes to the right after it;
 /// * the heights of the two subtrees differ by at most 1;

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::persistence::{IndexId, KeyRange};
 use interval_tree::{IntervalTree, NodeId};
 
+/// What a watched range takes beside its keys, bytes: a node, half of whose vector may be empty, and where it is.
+pub(crate) const RANGE_BYTES: usize = 2 * interval_tree::NODE_BYTES + 16;
+
 /// Names a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub u64);

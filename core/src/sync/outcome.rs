@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Failure;
+use crate::heap::piece;
 use crate::request_id::RequestId;
 use crate::timestamp::Timestamp;
 
@@ -110,6 +111,12 @@ impl QueryOutcome {
             members: members.into(),
             journal: journal.map(Arc::from),
         }
+    }
+
+    /// What it holds in memory, bytes.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let journal = self.journal.as_ref().map_or(0, |journal| journal.len());
+        piece(self.members.len()) + piece(journal)
     }
 
     /// What to pass to the next run of the query.

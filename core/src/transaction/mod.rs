@@ -38,7 +38,7 @@ pub struct Snapshot {
     pub ts: Timestamp,
     /// Tables and indexes as of `ts`.
     pub catalog: Arc<Catalog>,
-    /// While this is held, the log of recent writes reaches back to `ts`.
+    /// While this is held, what can be read at `ts` is not deleted.
     pub pin: Arc<()>,
 }
 

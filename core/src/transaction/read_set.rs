@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crate::heap::piece;
 use crate::persistence::{IndexId, KeyRange};
 use crate::planted::{Bug, planted};
+use crate::subscription::RANGE_BYTES;
 
 /// Index ranges read. Ranges of one index are kept disjoint, non-empty and non-adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,10 +62,10 @@ impl ReadSet {
         self.indexes.is_empty()
     }
 
-    /// Bytes of key material held, for memory accounting.
-    pub fn size(&self) -> usize {
+    /// What a subscription to all ranges takes, bytes.
+    pub fn watched_bytes(&self) -> usize {
         let range = |(start, end): (&Vec<u8>, &Option<Vec<u8>>)| {
-            start.len() + end.as_ref().map_or(0, Vec::len) + 64
+            piece(start.len()) + end.as_ref().map_or(0, |end| piece(end.len())) + RANGE_BYTES
         };
         self.indexes
             .values()

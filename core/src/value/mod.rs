@@ -27,9 +27,9 @@ pub use document::{
 pub use id::{DocumentId, InternalId, TableNumber};
 pub use json::{JsonFormat, maybe_from_json, patch_from_json, well_formed_json};
 pub use name::{
-    FunctionPath, MAX_IDENTIFIER_LENGTH, check_environment_variable_name, check_export_name,
-    check_index_name, check_table_name, is_environment_variable_name, is_function_handle,
-    is_identifier,
+    FunctionPath, MAX_FUNCTION_PATH_LENGTH, MAX_IDENTIFIER_LENGTH, check_environment_variable_name,
+    check_export_name, check_index_name, check_table_name, is_environment_variable_name,
+    is_function_handle, is_identifier,
 };
 pub use object::{FieldPath, Object, check_field_name};
 

@@ -100,6 +100,9 @@ pub fn check_environment_variable_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Longest path of a function, in bytes.
+pub const MAX_FUNCTION_PATH_LENGTH: usize = 1024;
+
 const FUNCTION_PATH_ERROR: &str = "BadConvexFunctionIdentifier";
 const DEFAULT_EXPORT: &str = "default";
 const EXTENSION: &str = ".js";
@@ -120,6 +123,13 @@ impl FunctionPath {
     /// # Errors
     /// `BadConvexFunctionIdentifier`.
     pub fn parse(text: &str) -> Result<Self> {
+        if text.len() > MAX_FUNCTION_PATH_LENGTH {
+            let message = format!(
+                "Invalid function path: it has {} characters, and the longest has {MAX_FUNCTION_PATH_LENGTH}",
+                text.len()
+            );
+            return Err(Error::bad_request(FUNCTION_PATH_ERROR, message));
+        }
         let (module, export) = text.rsplit_once(':').unwrap_or((text, DEFAULT_EXPORT));
         check_export_name(export)?;
         Ok(Self {
@@ -232,6 +242,23 @@ impl FromStr for FunctionPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_have_a_longest() {
+        let path = |length: usize| {
+            let folders = "f".repeat(MAX_IDENTIFIER_LENGTH) + "/";
+            let folders = folders.repeat(MAX_FUNCTION_PATH_LENGTH / folders.len() - 1);
+            let name = "m".repeat(length - folders.len() - ":export".len());
+            let (first, second) = name.split_at(name.len() / 2);
+            format!("{folders}{first}/{}:export", &second[1..])
+        };
+        let longest = path(MAX_FUNCTION_PATH_LENGTH);
+        assert_eq!(longest.len(), MAX_FUNCTION_PATH_LENGTH);
+        FunctionPath::parse(&longest).unwrap();
+        let error = FunctionPath::parse(&path(MAX_FUNCTION_PATH_LENGTH + 1)).unwrap_err();
+        assert!(error.message.contains("1025 characters"), "{error}");
+        assert!(error.message.len() < 200, "it is not said back");
+    }
 
     #[test]
     fn identifiers() {

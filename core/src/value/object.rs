@@ -142,6 +142,11 @@ impl Object {
         self.0.is_empty()
     }
 
+    /// Number of fields for which there is memory.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// Size as [`Value::size`] counts it.
     pub fn size(&self) -> usize {
         let fields = self.0.iter().map(|(n, v)| n.len() + 1 + v.size());

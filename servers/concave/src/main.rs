@@ -24,6 +24,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command};
 use crate::problem::Problem;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long tasks may take to end after everything else has.
 const LAST_TASKS_TIME: Duration = Duration::from_millis(300);
 

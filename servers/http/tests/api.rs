@@ -72,8 +72,8 @@ fn engine() -> NativeEngine {
             context.log("'about to fail'");
             Err(Failure {
                 message: "Uncaught ConvexError: full".to_owned(),
-                frames: Vec::new(),
                 data: Some(json!({"size": {"$integer": "KgAAAAAAAAA="}})),
+                ..Failure::default()
             })
         })
         .function("notes:act", FunctionKind::Action, async |_, _| Ok(json!("acted")))

@@ -398,7 +398,11 @@ async fn submit(storage: &dyn Persistence, action: &Action) -> Result<Answer, Pe
     match done.await {
         Ok(()) => Ok(Answer::Done),
         Err(PersistenceError::Unknown(_)) => Ok(Answer::Unknown),
-        Err(PersistenceError::Unavailable(_) | PersistenceError::Other(_)) => Ok(Answer::Failed),
+        Err(
+            PersistenceError::Unavailable(_)
+            | PersistenceError::Full(_)
+            | PersistenceError::Other(_),
+        ) => Ok(Answer::Failed),
         Err(error) => Err(error),
     }
 }

@@ -8,6 +8,7 @@ use concave_core::driver::{
     Backend, BackendConfig, Caller, Client, HttpClient, HttpResponse, InMemory, serve,
 };
 use concave_core::engine::native::NativeEngine;
+use concave_core::limits::Limits;
 use concave_core::origin::AdminAccess;
 use concave_core::persistence::Persistence;
 use concave_core::runtime::Runtime;
@@ -28,6 +29,8 @@ use crate::server::{FAR_NS, delete_all_old, open_storage};
 use crate::settings::Retention;
 use crate::sqlite;
 
+/// How long records of requests are kept: longer than any client of a world stays away.
+pub const RECEIPTS: Duration = Duration::from_secs(60 * 60);
 /// How long a server that is told to stop may take to.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -121,7 +124,10 @@ impl Server {
             admin_origins: Vec::new(),
             redact: false,
             retention: retention.map(|retention| retention.window),
-            limits: concave_core::limits::Limits::default(),
+            limits: Limits {
+                receipts: RECEIPTS,
+                ..Limits::default()
+            },
         };
         let opened = async {
             let storage = open_storage(node.clone(), self.disk.clone(), self.sqlite).await?;
@@ -255,6 +261,20 @@ impl Server {
     /// What it keeps in memory.
     pub fn in_memory(&self) -> InMemory {
         self.backend().in_memory()
+    }
+
+    /// How many records of requests there are.
+    ///
+    /// # Errors
+    /// If storage fails.
+    pub async fn records(&self) -> Result<usize, String> {
+        let backend = self.backend();
+        let db = backend.database();
+        let mut tx = db.begin();
+        let rows = db.list_system(&mut tx, "_session_requests", "by_id", &[]);
+        rows.await
+            .map(|rows| rows.len())
+            .map_err(|error| error.to_string())
     }
 
     /// What a query gives now, asked without a session.

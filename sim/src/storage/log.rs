@@ -173,7 +173,7 @@ impl Log {
     fn undo(&mut self, error: DiskError) -> PersistenceError {
         match (self.repair(), error) {
             (Err(error), _) => unknown(error),
-            (Ok(()), DiskError::Full) => PersistenceError::Other(error.to_string()),
+            (Ok(()), DiskError::Full) => PersistenceError::Full(error.to_string()),
             (Ok(()), _) => unavailable(error),
         }
     }

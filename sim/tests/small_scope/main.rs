@@ -172,7 +172,9 @@ fn histories(
                 continue;
             }
             // As early as allowed: only the last transaction is still open.
-            bench.committer.trim_log(published[snapshot], 0);
+            bench
+                .committer
+                .trim_log(published[snapshot], concave_core::commit::Room::NONE);
             for (n, third) in thirds {
                 let mut nothing = None;
                 let known = match known.get_mut(snapshot) {

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use concave_core::engine::{
-    Evaluation, Execution, Failure, FunctionCall, FunctionEngine, FunctionKind, Observed, Outcome,
-    Program, Reply, SyncHost, Turn,
+    Cause, Evaluation, Execution, Failure, FunctionCall, FunctionEngine, FunctionKind, Observed,
+    Outcome, Program, Reply, SyncHost, Turn,
 };
 use futures_channel::oneshot;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -29,6 +29,9 @@ use crate::SourceMaps;
 pub use host::{CallHost, Ending};
 pub use seat::{Place, Seat};
 pub use world::{Argument, Bounds, Completion, Entry, Settled, World, import};
+
+/// A place that was not used for so many periods of [`FunctionEngine::rest`], which are some seconds long, goes.
+const IDLE_PERIODS: u64 = 6;
 
 /// Makes the places of a class of calls.
 pub type MakePlace<P> = Box<dyn Fn() -> P + Send + Sync>;
@@ -121,6 +124,11 @@ impl<P: Place> FunctionEngine for Engine<P> {
             receiver.await.unwrap_or_else(|_| Err(stopped()))
         }
         .boxed()
+    }
+
+    fn rest(&self) {
+        self.shared.transactions.slots.rest(IDLE_PERIODS);
+        self.shared.actions.slots.rest(IDLE_PERIODS);
     }
 
     fn start(&self, call: FunctionCall, host: Arc<dyn SyncHost>) -> Box<dyn Execution> {
@@ -223,13 +231,15 @@ fn over(failure: Failure) -> Turn {
 }
 
 fn stopped() -> Failure {
-    Failure::new("The server is shutting down.")
+    Failure::of_server("The server is shutting down.")
 }
 
 fn lost() -> Failure {
-    Failure::new(
-        "The function was ended: it did not stop when its time was up, or the server is shutting down.",
-    )
+    let message = "The function was ended: it did not stop when its time was up, or the server is shutting down.";
+    Failure {
+        cause: Cause::Time,
+        ..Failure::new(message)
+    }
 }
 
 /// Time that the calling thread has spent running.

@@ -36,8 +36,10 @@ pub(crate) struct Slots<P: Reusable> {
 }
 
 struct State<P: Reusable> {
-    /// Most recently used last.
-    idle: Vec<P>,
+    /// Most recently used last, each with the period of its last use.
+    idle: Vec<(P, u64)>,
+    /// Counts periods; see [`Slots::rest`].
+    period: u64,
     depths: [Depth<P>; DEPTHS],
 }
 
@@ -64,6 +66,7 @@ impl<P: Reusable> Slots<P> {
         Arc::new(Self {
             state: Mutex::new(State {
                 idle: Vec::new(),
+                period: 0,
                 depths: std::array::from_fn(depth),
             }),
             bound,
@@ -85,12 +88,12 @@ impl<P: Reusable> Slots<P> {
             let mut state = self.state();
             if state.depths[depth].lent < self.bound {
                 state.depths[depth].lent += 1;
-                let suited = state.idle.iter().rposition(suits);
+                let suited = state.idle.iter().rposition(|(place, _)| suits(place));
                 let place = match suited {
-                    Some(index) => Some(state.idle.remove(index)),
+                    Some(index) => Some(state.idle.remove(index).0),
                     // As long as there may be more places, one of its own: so modules spread over them.
                     None if state.places() < self.bound => None,
-                    None => state.idle.pop(),
+                    None => state.idle.pop().map(|(place, _)| place),
                 };
                 return Some(self.slot(depth, place));
             }
@@ -99,6 +102,19 @@ impl<P: Reusable> Slots<P> {
             receiver
         };
         receiver.await.ok()
+    }
+
+    /// Ends a period. Places that were not used in so many periods, this one included, go.
+    pub(crate) fn rest(&self, periods: u64) {
+        let gone: Vec<_> = {
+            let mut state = self.state();
+            state.period += 1;
+            let oldest = state.period.saturating_sub(periods);
+            let old = state.idle.partition_point(|(_, used)| *used < oldest);
+            state.idle.drain(..old).collect()
+        };
+        // Outside of the lock: that takes time.
+        drop(gone);
     }
 
     fn slot(self: &Arc<Self>, depth: usize, place: Option<P>) -> Lease<P> {
@@ -136,8 +152,11 @@ impl<P: Reusable> Drop for Lease<P> {
             }
             let Some(next) = depth.queue.pop_front() else {
                 depth.lent -= 1;
-                if state.idle.len() < self.slots.bound {
-                    state.idle.extend(place);
+                if let Some(place) = place
+                    && state.idle.len() < self.slots.bound
+                {
+                    let period = state.period;
+                    state.idle.push((place, period));
                 }
                 return;
             };
@@ -145,6 +164,50 @@ impl<P: Reusable> Drop for Lease<P> {
         };
         // If the caller has gone since, the lease comes back and serves the next one as it is dropped here.
         drop(next.send(self.slots.slot(self.depth, place)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+
+    struct Thing {
+        _alive: Arc<()>,
+    }
+
+    impl Reusable for Thing {
+        fn release(&mut self) {}
+    }
+
+    #[test]
+    fn places_go_that_were_not_used_for_some_periods() {
+        let (slots, things) = (Slots::new(8), Arc::new(()));
+        let alive = || Arc::strong_count(&things) - 1;
+        let lease = || block_on(slots.lease(0, |_| false)).unwrap();
+        let mut leases: Vec<_> = (0..8).map(|_| lease()).collect();
+        for lease in &mut leases {
+            assert!(lease.place.is_none(), "there may be more places");
+            lease.place = Some(Thing {
+                _alive: things.clone(),
+            });
+        }
+        let used = leases.split_off(6);
+        drop(leases);
+        slots.rest(3);
+        slots.rest(3);
+        assert_eq!(alive(), 8);
+        slots.rest(3);
+        assert_eq!(alive(), 8, "in the first of three periods they were used");
+        // The last used is used again, and stays longer.
+        drop(used);
+        slots.rest(3);
+        assert_eq!(alive(), 2);
+        for left in [2, 2, 0] {
+            slots.rest(3);
+            assert_eq!(alive(), left);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use concave_core::engine::{Failure, Program, SystemError};
+use concave_core::engine::{Cause, Failure, Program, SystemError};
 use serde_json::Value as Json;
 
 use super::host::{CallHost, Ending};
@@ -94,7 +94,7 @@ impl Bounds {
 
     /// How a call fails that ran into one of these bounds, or was ended otherwise.
     pub fn failure(&self, ending: &Ending) -> Failure {
-        Failure::new(match ending {
+        let message = match ending {
             Ending::TimedOut => format!(
                 "Function execution timed out (maximum duration: {}s)",
                 self.time.as_secs_f64()
@@ -105,7 +105,14 @@ impl Bounds {
             ),
             Ending::Cancelled => "The call was abandoned by its caller.".to_owned(),
             Ending::Fatal(message) => message.clone(),
-        })
+        };
+        Failure {
+            cause: match ending {
+                Ending::TimedOut | Ending::Cancelled => Cause::Time,
+                Ending::OutOfMemory | Ending::Fatal(_) => Cause::Code,
+            },
+            ..Failure::new(message)
+        }
     }
 }
 

@@ -205,7 +205,7 @@ impl World {
             self.db.clone(),
             self.engine.clone(),
             Arc::new(NoHttp),
-            Arc::new(FunctionLog::new(self.db.runtime().clone())),
+            Arc::new(FunctionLog::new(self.db.runtime().clone(), 1 << 20)),
             FunctionSettings {
                 cursor_key: CursorKey::new([1; 32], "test"),
                 instance_name: "test".to_owned(),

@@ -9,12 +9,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value as Json;
 
 use super::syscalls::function_address;
+use super::udf::unable;
 use super::{Admitted, CallContext, Ended, Functions, bytes_of};
 use crate::deploy::{Deployment, FunctionDefinition};
 use crate::driver::admission::Class;
 use crate::engine::{
-    Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemCall, SystemError, SystemResult,
-    Turn, host_op,
+    Cause, Failure, FunctionCall, FunctionKind, LogLine, Reply, SystemCall, SystemError,
+    SystemResult, Turn, host_op,
 };
 use crate::error::{Error, Result};
 use crate::function::{self, Access, Arguments};
@@ -190,6 +191,11 @@ impl Functions {
             rooms.clear();
             let calls = match turn {
                 Turn::Done(outcome) => {
+                    if let Err(failure) = &outcome.result
+                        && failure.cause == Cause::Server
+                    {
+                        return Err(unable(failure));
+                    }
                     let catalog = self.shared.database.snapshot().catalog;
                     let result = outcome
                         .result

@@ -1,6 +1,7 @@
 //! Running functions: the loops that carry turns between the engine and a transaction.
 
 mod action;
+mod cache;
 mod host;
 mod mutation;
 mod query;
@@ -41,7 +42,7 @@ use crate::query::CursorKey;
 use crate::request_id::RequestId;
 use crate::transaction::{Transaction, Usage};
 use crate::value::{DocumentId, FunctionPath};
-use query::QueryCache;
+use cache::QueryCache;
 
 /// About how much memory arguments take.
 fn bytes_of(args: &Json) -> usize {
@@ -173,7 +174,7 @@ impl Functions {
                 admission,
                 contention: Arc::default(),
                 requests: Arc::default(),
-                queries: Mutex::new(QueryCache::new(limits)),
+                queries: Mutex::new(QueryCache::new(&limits)),
             }),
         }
     }

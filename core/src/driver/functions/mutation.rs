@@ -12,6 +12,7 @@ use crate::commit::Conflict;
 use crate::driver::admission::Class;
 use crate::driver::contention::{Spot, Turn};
 use crate::driver::database::CommitError;
+use crate::driver::receipts::RECORDS;
 use crate::driver::system::{self, run_system_function};
 use crate::engine::{Failure, FunctionKind, LogLine, Observed};
 use crate::error::{Error, ErrorClass, Result};
@@ -52,7 +53,7 @@ impl MutationKey {
     /// Where runs of the same request queue for each other. Requests have a contention of their own, so that the index
     /// tells nothing.
     fn spot(&self) -> Spot {
-        (IndexId(0), self.document().0.to_vec())
+        Spot::new(IndexId(0), &self.document().0)
     }
 }
 
@@ -179,10 +180,13 @@ impl Functions {
                 }
                 Ok(value) => value,
             };
+            // What has changed nothing may run again.
             if let Some(key) = key
+                && !tx.is_read_only()
                 && !planted(Bug::RequestNotRecorded)
             {
-                record_result(&mut tx, key, &value, &logs)?;
+                let most = self.shared.limits.receipt_result;
+                record_result(&mut tx, key, &value, &logs, most)?;
             }
             let (conflict, table) = match database.commit(tx).await {
                 Ok(ts) => {
@@ -216,8 +220,8 @@ impl Functions {
         attempt: u32,
     ) -> Option<Turn> {
         let Conflict { index, key, .. } = conflict?;
-        let key = if attempt < 3 { key } else { Vec::new() };
-        Some(self.shared.contention.enter((index, key)).await)
+        let key: &[u8] = if attempt < 3 { &key } else { &[] };
+        Some(self.shared.contention.enter(Spot::new(index, key)).await)
     }
 
     async fn run_mutation(
@@ -320,46 +324,64 @@ enum Ran {
     Now(Transaction, Box<UdfOutcome>),
 }
 
-const RECORDS: &str = "_session_requests";
-
 /// Writes the record by which the same request is recognised when it is sent again, in the mutation's own
 /// transaction: either both are there or neither.
+///
+/// The result is kept as text: a document holds it whatever its shape. Of what is larger than `most` bytes only the
+/// size is kept.
 fn record_result(
     tx: &mut Transaction,
     key: &MutationKey,
     value: &Value,
     logs: &[LogLine],
+    most: usize,
 ) -> Result<()> {
-    let logs = logs
-        .iter()
-        .map(|line| Value::String(line.to_string()))
-        .collect();
-    let record =
-        Object::from_fields([("result", value.clone()), ("logLines", Value::Array(logs))])?;
+    let json = value.to_json_string();
+    let logs: Vec<_> = logs.iter().map(LogLine::to_string).collect();
+    let log_bytes: usize = logs.iter().map(String::len).sum();
+    let mut record = Object::new();
+    if json.len() > most {
+        record.insert(TOO_LARGE, Value::Int64(json.len() as i64))?;
+    } else {
+        if !logs.is_empty() && json.len() + log_bytes <= most {
+            let logs = logs.into_iter().map(Value::String).collect();
+            record.insert(LOG_LINES, Value::Array(logs))?;
+        }
+        record.insert(JSON, Value::String(json))?;
+    }
     tx.insert_system_as(RECORDS, key.document(), record)?;
     Ok(())
 }
 
+/// Fields of records: the result as JSON, or its length if it was too large to be kept, and the log lines.
+const JSON: &str = "json";
+const TOO_LARGE: &str = "bytes";
+const LOG_LINES: &str = "logLines";
+
 fn read_record(row: &Row) -> Result<MutationResult> {
     let damaged = || Error::internal("The record of a mutation's result is damaged.");
-    let value = row.document.get("result").cloned().ok_or_else(damaged)?;
+    let record = &row.document;
     // A record is only ever read after its transaction committed, so it has a timestamp.
     let ts = row.ts.ok_or_else(damaged)?;
-    let logs = row
-        .document
-        .get("logLines")
-        .and_then(Value::as_array)
-        .ok_or_else(damaged)?;
+    let result = match (record.get(JSON), record.get(TOO_LARGE)) {
+        (Some(Value::String(json)), _) => {
+            let json = serde_json::from_str(json).map_err(|_| damaged())?;
+            Ok(Value::from_json(json)?)
+        }
+        (_, Some(Value::Int64(bytes))) => Err(Failure::new(format!(
+            "The mutation has committed, but the connection broke before its result came, and a result of {bytes} \
+             bytes is too large to be kept until then. Read what it has written."
+        ))),
+        _ => return Err(damaged()),
+    };
+    let logs = record.get(LOG_LINES).and_then(Value::as_array);
     let logs = logs
+        .unwrap_or_default()
         .iter()
         .filter_map(Value::as_str)
         .map(LogLine::parse)
         .collect();
-    Ok(MutationResult {
-        result: Ok(value),
-        logs,
-        ts,
-    })
+    Ok(MutationResult { result, logs, ts })
 }
 
 pub(super) fn too_many_conflicts(table: Option<&str>) -> Error {

@@ -1,28 +1,28 @@
 //! Queries: run at a snapshot, cached with their read set, shared by everyone who asks the same.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_channel::oneshot;
 use serde_json::Value as Json;
 
+use super::cache::{CacheKey, QueryCache};
 use super::{CallContext, Ended, Functions, UdfOutcome};
 use crate::concurrency::MutexGuard;
 use crate::driver::admission::Class;
 use crate::driver::in_memory::InMemory;
 use crate::driver::subscription::Subscription;
 use crate::driver::system::{self, run_system_function};
-use crate::engine::{Failure, FunctionKind, LogLine, Observed};
+use crate::engine::{Cause, Failure, FunctionKind, LogLine, Observed};
 use crate::error::Result;
 use crate::function::{self, Access};
-use crate::limits::Limits;
+use crate::heap::{Heap, PIECE_BYTES};
 use crate::planted::{Bug, planted};
 use crate::request_id::RequestId;
 use crate::sync::{FunctionError, QueryOutcome};
 use crate::timestamp::Timestamp;
 use crate::transaction::Snapshot;
-use crate::value::{FunctionPath, Object, Value};
+use crate::value::{FunctionPath, Value};
 
 /// A query result together with everything that tells whether it still holds.
 pub struct LiveQuery {
@@ -42,10 +42,13 @@ pub struct LiveQuery {
     shown: OnceLock<Arc<QueryOutcome>>,
     redacted: OnceLock<Arc<QueryOutcome>>,
     /// When it ran, monotonic.
-    ran_at: Duration,
+    pub(super) ran_at: Duration,
     /// Whether it looked at the clock.
-    timed: bool,
-    bytes: usize,
+    pub(super) timed: bool,
+    /// What the ranges take that are watched for it, bytes.
+    watched_bytes: usize,
+    /// Where the cache has it.
+    kept_as: OnceLock<Arc<CacheKey>>,
 }
 
 impl LiveQuery {
@@ -54,15 +57,13 @@ impl LiveQuery {
         self.ts <= ts && self.subscription.is_valid_at(ts)
     }
 
-    /// The result in the form in which connections tell it, rendered once for all of them. `redacted`: without log
-    /// lines and the texts of exceptions.
-    pub fn outcome(&self, redacted: bool) -> &Arc<QueryOutcome> {
-        let rendered = if redacted {
-            &self.redacted
-        } else {
-            &self.shown
-        };
-        rendered.get_or_init(|| Arc::new(self.render(redacted)))
+    pub(super) fn keep_as(&self, key: &Arc<CacheKey>) {
+        // One that is kept already stays where it is.
+        let _ = self.kept_as.set(key.clone());
+    }
+
+    pub(super) fn kept_as(&self) -> Option<&Arc<CacheKey>> {
+        self.kept_as.get()
     }
 
     fn render(&self, redacted: bool) -> QueryOutcome {
@@ -81,101 +82,31 @@ impl LiveQuery {
     }
 }
 
-/// What determines a result, beside the database.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct CacheKey {
-    path: FunctionPath,
-    args: Object,
-    journal: Option<String>,
-    access: Access,
-    /// `None` for results that do not depend on it.
-    identity: Option<String>,
+impl Heap for LiveQuery {
+    fn heap_bytes(&self) -> usize {
+        let rendered = [&self.shown, &self.redacted].map(|rendered| {
+            let outcome = rendered.get();
+            outcome.map_or(0, |outcome| {
+                outcome.heap_bytes() + size_of::<QueryOutcome>()
+            })
+        });
+        self.result.heap_bytes()
+            + self.logs.heap_bytes()
+            + self.journal.heap_bytes()
+            + self.watched_bytes
+            + rendered.iter().sum::<usize>()
+            + PIECE_BYTES
+    }
 }
 
-pub(super) struct QueryCache {
-    limits: Limits,
-    entries: BTreeMap<CacheKey, Entry>,
-    /// Keys by the tick of their last use: the first is the next to go.
-    by_use: BTreeMap<u64, CacheKey>,
-    tick: u64,
-    bytes: usize,
-    /// Runs under way, by key with identity, and who waits for them.
-    running: BTreeMap<(CacheKey, Timestamp), Vec<oneshot::Sender<Arc<LiveQuery>>>>,
-}
-
-struct Entry {
-    query: Arc<LiveQuery>,
-    used: u64,
-}
-
-impl QueryCache {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            entries: BTreeMap::new(),
-            by_use: BTreeMap::new(),
-            tick: 0,
-            bytes: 0,
-            running: BTreeMap::new(),
-        }
-    }
-
-    fn get(&mut self, key: &CacheKey, ts: Timestamp, now: Duration) -> Option<Arc<LiveQuery>> {
-        if planted(Bug::CacheServesStale) {
-            return self.entries.get(key).map(|entry| entry.query.clone());
-        }
-        if planted(Bug::CacheIgnoresArguments) {
-            let mut others = self
-                .entries
-                .iter()
-                .filter(|(other, _)| other.path == key.path);
-            let same_time = others.find(|(_, entry)| entry.query.is_valid_at(ts));
-            return same_time.map(|(_, entry)| entry.query.clone());
-        }
-        let entry = self.entries.get_mut(key)?;
-        let query = entry.query.clone();
-        if query.subscription.invalidated_at().is_some() && !query.is_valid_at(ts) {
-            self.remove(key);
-            return None;
-        }
-        let fresh = !query.timed || now.saturating_sub(query.ran_at) < self.limits.timed_results;
-        if !query.is_valid_at(ts) || !fresh {
-            return None;
-        }
-        self.tick += 1;
-        self.by_use.remove(&entry.used);
-        entry.used = self.tick;
-        self.by_use.insert(self.tick, key.clone());
-        Some(query)
-    }
-
-    fn insert(&mut self, key: CacheKey, query: Arc<LiveQuery>) {
-        self.remove(&key);
-        self.tick += 1;
-        self.bytes += query.bytes;
-        self.by_use.insert(self.tick, key.clone());
-        self.entries.insert(
-            key,
-            Entry {
-                query,
-                used: self.tick,
-            },
-        );
-        while self.bytes > self.limits.result_cache {
-            let oldest = self.by_use.first_key_value();
-            let (_, oldest) = oldest.expect("what is too much is something");
-            let oldest = oldest.clone();
-            self.remove(&oldest);
-        }
-        debug_assert_eq!(self.entries.len(), self.by_use.len());
-    }
-
-    fn remove(&mut self, key: &CacheKey) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.by_use.remove(&entry.used);
-            self.bytes -= entry.query.bytes;
-        }
-    }
+/// For whom a result is kept.
+enum Keep {
+    /// For nobody: whoever asks again, runs it again.
+    No,
+    /// For whoever asks the same.
+    Anyone,
+    /// For those with the same identity, which it depends on.
+    SameIdentity,
 }
 
 impl Functions {
@@ -196,6 +127,16 @@ impl Functions {
             Ok(args) => args,
             Err(failure) => return Ok(self.failed_query(context, failure, snapshot)),
         };
+        let journal_max = self.shared.limits.journal;
+        if let Some(journal) = &journal
+            && journal.len() > journal_max
+        {
+            let failure = Failure::new(format!(
+                "The journal of the query has {} bytes; the limit is {journal_max}. Begin again with the first page.",
+                journal.len()
+            ));
+            return Ok(self.failed_query(context, failure, snapshot));
+        }
         let anyone = CacheKey {
             path,
             args,
@@ -242,11 +183,40 @@ impl Functions {
             functions: self,
             run: Some(run),
         };
-        let (query, identity_read) = self.run_query(context, &anyone, snapshot).await?;
+        let (query, keep) = self.run_query(context, &anyone, snapshot).await?;
         let query = Arc::new(query);
-        let key = if identity_read { someone } else { anyone };
+        let key = match keep {
+            Keep::No => None,
+            Keep::Anyone => Some(anyone),
+            Keep::SameIdentity => Some(someone),
+        };
         running.finish(key, &query);
         Ok(query)
+    }
+
+    /// The result in the form in which connections tell it, rendered once for all of them. `redacted`: without log
+    /// lines and the texts of exceptions.
+    pub fn outcome(&self, query: &Arc<LiveQuery>, redacted: bool) -> Arc<QueryOutcome> {
+        let rendered = match redacted {
+            true => &query.redacted,
+            false => &query.shown,
+        };
+        let mut bytes = 0;
+        let outcome = rendered.get_or_init(|| {
+            let outcome = query.render(redacted);
+            bytes = outcome.heap_bytes() + size_of::<QueryOutcome>();
+            Arc::new(outcome)
+        });
+        if bytes > 0 {
+            self.lock_queries().grew(query, bytes);
+        }
+        outcome.clone()
+    }
+
+    /// Forgets results that nobody has asked for lately.
+    pub(in crate::driver) fn expire_results(&self) {
+        let now = self.shared.database.runtime().monotonic();
+        self.lock_queries().expire(now);
     }
 
     async fn run_query(
@@ -254,7 +224,7 @@ impl Functions {
         context: &CallContext,
         key: &CacheKey,
         snapshot: &Snapshot,
-    ) -> Result<(LiveQuery, bool)> {
+    ) -> Result<(LiveQuery, Keep)> {
         let database = &self.shared.database;
         let ran_at = database.runtime().monotonic();
         let mut tx = match planted(Bug::QueriesReadNewest) {
@@ -262,7 +232,7 @@ impl Functions {
             false => database.begin_at(snapshot.clone()),
         };
         let is_system = system::is_system(&key.path);
-        let (tx, outcome, journal, identity_read) = if is_system {
+        let (tx, outcome, journal, keep) = if is_system {
             let ran = run_system_function(
                 self,
                 context,
@@ -274,7 +244,11 @@ impl Functions {
             )
             .await?;
             let outcome = UdfOutcome::silent(ran.result);
-            (tx, outcome, ran.journal, false)
+            let keep = match context.access {
+                Access::Internal => Keep::Anyone,
+                Access::Public => Keep::No,
+            };
+            (tx, outcome, ran.journal, keep)
         } else {
             let deployment = self.deployment(&mut tx).await?;
             match function::find_function(
@@ -283,7 +257,8 @@ impl Functions {
                 Some(FunctionKind::Query),
                 context.access,
             ) {
-                Err(failure) => (tx, UdfOutcome::failed(failure), None, false),
+                // Whoever asks for what is not there is told at little cost, and there is no end of what is not there.
+                Err(failure) => (tx, UdfOutcome::failed(failure), None, Keep::No),
                 Ok(function) => {
                     let path = function.path.clone();
                     let bytes = key.args.size();
@@ -303,7 +278,13 @@ impl Functions {
                         .run_udf(&deployment, function, key.args.clone(), state)
                         .await?;
                     debug_assert!(state.tx.is_read_only(), "queries do not write");
-                    (state.tx, outcome, state.journal_out, state.identity_read)
+                    let failure = outcome.result.as_ref().err();
+                    let keep = match failure.map(|failure| failure.cause) {
+                        Some(Cause::Time | Cause::Server) => Keep::No,
+                        _ if state.identity_read => Keep::SameIdentity,
+                        _ => Keep::Anyone,
+                    };
+                    (state.tx, outcome, state.journal_out, keep)
                 }
             }
         };
@@ -327,11 +308,6 @@ impl Functions {
             };
             self.log_call(context, &key.path, FunctionKind::Query, ran_at, ended);
         }
-        // The result counts twice: it is kept as connections tell it, too.
-        let size = 2 * result.as_ref().map_or(256, Value::size)
-            + key.args.size()
-            + tx.reads().size()
-            + 512;
         let query = LiveQuery {
             result,
             logs,
@@ -343,9 +319,10 @@ impl Functions {
             redacted: OnceLock::new(),
             ran_at,
             timed: time,
-            bytes: size,
+            watched_bytes: tx.reads().watched_bytes(),
+            kept_as: OnceLock::new(),
         };
-        Ok((query, identity_read))
+        Ok((query, keep))
     }
 
     /// A query that failed before it read anything.
@@ -369,14 +346,15 @@ impl Functions {
             redacted: OnceLock::new(),
             ran_at: database.runtime().monotonic(),
             timed: false,
-            bytes: 0,
+            watched_bytes: 0,
+            kept_as: OnceLock::new(),
         })
     }
 
     pub(in crate::driver) fn count(&self, counts: &mut InMemory) {
         let cache = self.lock_queries();
-        counts.results = cache.entries.len();
-        counts.result_bytes = cache.bytes;
+        counts.results = cache.len();
+        counts.result_bytes = cache.bytes();
         counts.runs = cache.running.len();
         counts.calls = self.shared.admission.len();
         counts.turns = self.shared.contention.len() + self.shared.requests.len();
@@ -397,11 +375,14 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn finish(mut self, key: CacheKey, query: &Arc<LiveQuery>) {
+    fn finish(mut self, key: Option<CacheKey>, query: &Arc<LiveQuery>) {
         let run = self.run.take().expect("a run finishes once");
+        let now = self.functions.shared.database.runtime().monotonic();
         let waiting = {
             let mut cache = self.functions.lock_queries();
-            cache.insert(key, query.clone());
+            if let Some(key) = key {
+                cache.insert(key, query.clone(), now);
+            }
             cache.running.remove(&run)
         };
         for waiter in waiting.into_iter().flatten() {

@@ -7,8 +7,8 @@ use futures_util::future::{BoxFuture, Either, select};
 
 use super::Functions;
 use crate::deploy::{Deployment, FunctionDefinition};
-use crate::engine::{Failure, FunctionCall, LogLine, Observed, Reply, Turn};
-use crate::error::Result;
+use crate::engine::{Cause, Failure, FunctionCall, LogLine, Observed, Reply, Turn};
+use crate::error::{Error, Result};
 use crate::function::{self, CallCell, CallState};
 use crate::value::{Object, Value};
 
@@ -38,6 +38,11 @@ impl UdfOutcome {
     }
 }
 
+/// The error for a call that failed through no fault of its code. Clients try again.
+pub(super) fn unable(failure: &Failure) -> Error {
+    Error::overloaded("ExecuteFullError", failure.message.clone())
+}
+
 impl Functions {
     /// Runs a query or mutation with checked arguments on `state`.
     ///
@@ -60,7 +65,7 @@ impl Functions {
             let turns = self.take_turns(deployment, function, args, state).boxed();
             match select(turns, time_out).await {
                 Either::Left((result, _)) => result,
-                Either::Right(((), _)) => Err(crate::Error::overloaded(
+                Either::Right(((), _)) => Err(Error::overloaded(
                     "SystemTimeoutError",
                     "The function took too long to read and write its data. Try again.",
                 )),
@@ -112,8 +117,13 @@ impl Functions {
         };
         // The engine may keep its handle to the cell for a moment longer; the state is ours again.
         let mut state = cell.take();
+        let cause = outcome.result.as_ref().err().map(|failure| failure.cause);
+        if let (Some(Cause::Server), Err(failure)) = (cause, &outcome.result) {
+            return Err(unable(failure));
+        }
         let observed = Observed {
-            time: outcome.observed.time || state.nested_observed.time,
+            // Who is out of time has looked at the clock.
+            time: outcome.observed.time || state.nested_observed.time || cause == Some(Cause::Time),
             random: outcome.observed.random || state.nested_observed.random,
         };
         let mut logs = std::mem::take(&mut state.nested_logs);

@@ -440,7 +440,7 @@ where
         if !planted(Bug::HeldResultsNotWatched) {
             query.subscription.watch(&watcher);
         }
-        let outcome = query.outcome(redacted).clone();
+        let outcome = self.backend.functions().outcome(&query, redacted);
         assert!(self.snapshot.is_some(), "results belong to a transition");
         let held = Held {
             ts: query.ts,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use concave_core::catalog::{Catalog, IndexState};
-use concave_core::commit::Committer;
+use concave_core::commit::{Committer, Room};
 use concave_core::persistence::{BackfillEntry, Order};
 use concave_core::subscription::SubscriptionIndex;
 use concave_core::value::decode_document;
@@ -40,7 +40,11 @@ impl World {
             .unwrap_or(self.snapshot.ts)
             .min(self.snapshot.ts);
         let keep = self.space.mix.keep;
-        self.committer.trim_log(before, keep);
+        let room = Room {
+            commits: keep,
+            bytes: usize::MAX,
+        };
+        self.committer.trim_log(before, room);
         while self.core_log.len() > keep
             && let Some(first) = self.core_log.pop_front_if(|ts| *ts <= before)
         {

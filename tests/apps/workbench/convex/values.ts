@@ -40,3 +40,14 @@ function describeValue(value: unknown): string {
   }
   return `${typeof value} ${value}`;
 }
+
+/** Stores something, and returns that many arrays within each other. */
+export const storeAndNest = mutation({
+  args: { levels: v.number() },
+  handler: async (ctx, { levels }) => {
+    await ctx.db.insert("values", { value: levels });
+    let nested: unknown[] = [];
+    for (let level = 1; level < levels; level++) nested = [nested];
+    return nested;
+  },
+});
