@@ -48,8 +48,12 @@ bugs! {
     StoredRowNotHidden,
     /// Own rows are merged into a descending scan as if it ascended.
     DescendingMergedAscending,
+    /// A scan under way sees what the transaction writes meanwhile.
+    LaterWritesSeen,
     /// Rolling back leaves the first write after the savepoint.
     RollbackKeepsOneWrite,
+    /// Rolling back leaves what was undone counted.
+    RollbackKeepsUsage,
     /// Rolling back leaves the catalog as it is.
     RollbackKeepsCatalog,
     /// The second write of a document forgets what was there before the first.

@@ -50,6 +50,11 @@ const ALLOWED: &[&str] = &[
     "cmov",
     "cpubits",
     "rand_core",
+    // Persistent maps.
+    "rpds",
+    "archery",
+    "triomphe",
+    "smallvec",
     // Futures without a runtime.
     "futures-channel",
     "futures-core",

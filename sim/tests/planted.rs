@@ -109,6 +109,8 @@ fn level(bug: Bug) -> (&'static str, Level) {
     use Bug::*;
     match bug {
         TakenIdsNotRead
+        | LaterWritesSeen
+        | RollbackKeepsUsage
         | RollbackKeepsCatalog
         | SecondWriteForgetsBefore
         | CreationTimesRepeat

@@ -27,6 +27,8 @@ pub struct Deployment {
     pub http_routes: Vec<HttpRoute>,
     /// Who issues the tokens of its users; see [`DeploymentRecord::auth`].
     pub auth: Vec<Json>,
+    /// Version of the npm package `convex` that its functions were bundled with.
+    pub package_version: semver::Version,
 }
 
 /// A function that can be called.
@@ -59,6 +61,7 @@ impl Deployment {
             functions: BTreeMap::new(),
             http_routes: Vec::new(),
             auth: Vec::new(),
+            package_version: semver::Version::new(0, 0, 0),
         }
     }
 
@@ -93,6 +96,9 @@ impl Deployment {
             functions,
             http_routes,
             auth: record.auth,
+            // What cannot be read is as old as can be.
+            package_version: semver::Version::parse(&record.udf_server_version)
+                .unwrap_or(semver::Version::new(0, 0, 0)),
         })
     }
 }

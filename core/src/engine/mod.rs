@@ -293,6 +293,17 @@ pub struct LogLine {
 }
 
 impl LogLine {
+    /// A warning of the system, with its code.
+    pub fn system(code: &str, now: Timestamp, text: impl Into<String>) -> Self {
+        Self {
+            level: LogLevel::Warn,
+            messages: vec![text.into()],
+            is_truncated: false,
+            timestamp: now,
+            system_code: Some(code.to_owned()),
+        }
+    }
+
     /// Reads back the `[LEVEL] text` form, as one message.
     pub fn parse(text: &str) -> Self {
         let (level, message) = match text

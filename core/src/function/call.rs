@@ -55,7 +55,7 @@ pub struct CallState {
     pub journal_in: Option<String>,
     /// Where the page ends now.
     pub journal_out: Option<String>,
-    /// Whether a page was read: only one is allowed.
+    /// Whether a page was read, here or, in a query, by its callers and in nested calls: a query has only one.
     pub paginated: bool,
     /// The scheduled function that all this is part of.
     pub scheduled: Option<DocumentId>,

@@ -4,6 +4,7 @@
 mod arguments;
 mod call;
 mod entry;
+mod warnings;
 mod write;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use entry::{
     Access, canonical_result, check_arguments, find_function, missing_function, single_argument,
     wrong_kind,
 };
+pub use warnings::{RANGES_READ_WARNING, Spent, warnings};
 pub use write::{check_schema, patch};
 
 use crate::engine::{FunctionKind, Limits};

@@ -84,11 +84,7 @@ impl Plan {
                 (index_name.to_owned(), None, fields)
             }
         };
-        let range = key_range(
-            &format!("{table_name}.{index_name}"),
-            bounded_fields(&fields),
-            bounds,
-        )?;
+        let range = key_range(&format!("{table_name}.{index_name}"), &fields, bounds)?;
         Ok(Self {
             table: table_name.clone(),
             index_name,
@@ -196,14 +192,6 @@ fn built_in_fields(index: &str) -> Option<Vec<FieldPath>> {
     };
     let path = |name: &&str| FieldPath::parse(name).expect("system fields are identifiers");
     Some(names.iter().map(path).collect())
-}
-
-/// The fields that a range may bound: the id that only breaks ties is none of them.
-fn bounded_fields(fields: &[FieldPath]) -> &[FieldPath] {
-    match fields {
-        [rest @ .., _id] if !rest.is_empty() => rest,
-        fields => fields,
-    }
 }
 
 fn index_not_found(table: &str, index: &str) -> Error {

@@ -23,6 +23,8 @@ pub struct QueryStream {
     operators: Vec<Operator>,
     /// `None` when there is nothing more to read.
     scan: Option<Scan>,
+    /// Set until the first step if there was no table: it may come into being before.
+    absent: Option<Box<(Query, Visibility)>>,
 }
 
 /// What a query needs or has found.
@@ -61,8 +63,12 @@ impl QueryStream {
     /// Those of [`Plan::resolve`], and `TooManyReads`.
     pub fn open(tx: &mut Transaction, query: &Query, visibility: Visibility) -> Result<Self> {
         let plan = Plan::resolve(tx, query, visibility)?;
-        let range = plan.range.clone();
-        Self::over(tx, &plan, range, FIRST_PAGE_ROWS)
+        tx.count_range()?;
+        let mut stream = Self::uncounted(&plan, plan.range.clone(), FIRST_PAGE_ROWS);
+        if plan.index.is_none() {
+            stream.absent = Some(Box::new((query.clone(), visibility)));
+        }
+        Ok(stream)
     }
 
     /// Begins to read a part of a plan's range. `expected_rows` is how many rows the caller wants, if nothing is
@@ -77,6 +83,10 @@ impl QueryStream {
         expected_rows: usize,
     ) -> Result<Self> {
         tx.count_range()?;
+        Ok(Self::uncounted(plan, range, expected_rows))
+    }
+
+    fn uncounted(plan: &Plan, range: KeyRange, expected_rows: usize) -> Self {
         let mut operators = plan.operators.clone();
         for operator in &mut operators {
             if let (Operator::Limit(limit), true) = (operator, planted(Bug::LimitOneMore)) {
@@ -104,7 +114,11 @@ impl QueryStream {
             .index
             .filter(|_| !nothing)
             .map(|index| Scan::new(index, range, plan.order, expected_rows));
-        Ok(Self { operators, scan })
+        Self {
+            operators,
+            scan,
+            absent: None,
+        }
     }
 
     /// The next row of the result, or what is needed to know it.
@@ -128,6 +142,11 @@ impl QueryStream {
     /// # Errors
     /// As [`Self::next`].
     pub(super) fn next_read(&mut self, tx: &mut Transaction) -> Result<RowStep> {
+        if let Some(absent) = self.absent.take() {
+            let (query, visibility) = *absent;
+            let plan = Plan::resolve(tx, &query, visibility)?;
+            *self = Self::uncounted(&plan, plan.range.clone(), FIRST_PAGE_ROWS);
+        }
         let Some(scan) = &mut self.scan else {
             return Ok(RowStep::Done);
         };

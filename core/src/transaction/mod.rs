@@ -20,7 +20,7 @@ pub use usage::{
     BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX,
     FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, SCHEDULED_ARGS_BYTES_MAX, Usage,
 };
-pub use write_set::{DocumentWrite, Stored, WriteSet};
+pub use write_set::{DocumentWrite, Stored, View, WriteSet};
 
 use crate::catalog::{self, Catalog, Index, IndexState, Schemas, Table, well_known};
 use crate::commit::{CatalogChange, CommitRequest, PreparedWrite};
@@ -58,6 +58,10 @@ pub struct Transaction {
     /// `_creationTime` of the next document, milliseconds.
     next_creation_time: f64,
     usage: Usage,
+    /// The most that may be used: less than usual within a nested call that was given less.
+    limits: Usage,
+    /// The largest document written to a user table, and its size.
+    largest: Option<(DocumentId, usize)>,
 }
 
 #[derive(Debug)]
@@ -70,7 +74,12 @@ struct Undo {
 
 /// A point in a transaction to which it can go back.
 #[derive(Clone, Copy, Debug)]
-pub struct Savepoint(usize);
+pub struct Savepoint {
+    /// Writes so far.
+    writes: usize,
+    usage: Usage,
+    largest: Option<(DocumentId, usize)>,
+}
 
 impl Transaction {
     /// Begins at a snapshot. `now` becomes the creation time of inserted documents; `seed` makes their ids.
@@ -95,6 +104,8 @@ impl Transaction {
             ids: IdGenerator::new(seed, begun),
             next_creation_time: begun.as_millis_f64(),
             usage: Usage::default(),
+            limits: Usage::MAX,
+            largest: None,
         }
     }
 
@@ -119,6 +130,46 @@ impl Transaction {
         self.usage
     }
 
+    /// The limits in force.
+    pub fn limits(&self) -> Usage {
+        self.limits
+    }
+
+    /// Lowers the limits for a nested call: for each count named, to so much beyond what is used already. Gives the
+    /// limits of the caller, for [`Self::set_limits`] to restore.
+    pub fn narrow_limits(&mut self, more: &[(&str, usize)]) -> Usage {
+        let narrow = self.limits.narrowed(self.usage, more);
+        std::mem::replace(&mut self.limits, narrow)
+    }
+
+    /// Puts other limits in force.
+    pub fn set_limits(&mut self, limits: Usage) {
+        self.limits = limits;
+    }
+
+    /// Begins a transaction that only reads, at the same snapshot and within the same limits. It sees nothing of what
+    /// this one writes, and this one does not depend on what it reads, though it pays for it:
+    /// [`Self::charge_reads_of`].
+    pub fn aside(&self) -> Self {
+        let begun = self.snapshot.ts;
+        let mut aside = Self::begin(self.snapshot.clone(), begun, [0; 32]);
+        aside.usage = self.usage;
+        aside.limits = self.limits;
+        assert!(aside.is_read_only() && aside.reads.is_empty());
+        aside
+    }
+
+    /// Counts what a transaction [`Self::aside`] has read.
+    pub fn charge_reads_of(&mut self, aside: &Self) {
+        assert!(aside.is_read_only(), "it only reads");
+        self.usage = aside.usage.undone(self.usage);
+    }
+
+    /// The largest document written to a user table and not undone, and its size.
+    pub fn largest_write(&self) -> Option<(DocumentId, usize)> {
+        self.largest
+    }
+
     /// What has been read so far.
     pub fn reads(&self) -> &ReadSet {
         &self.reads
@@ -139,15 +190,15 @@ impl Transaction {
     /// # Errors
     /// Code `TooManyReads`.
     pub fn count_range(&mut self) -> Result<()> {
-        self.usage.count_range()
+        self.usage.count_range(&self.limits)
     }
 
-    /// Counts a document that was read by an uncounted scan.
+    /// Counts a document that was read.
     ///
     /// # Errors
     /// Codes `TooManyDocumentsRead` and `TooManyBytesRead`.
     pub fn count_read(&mut self, bytes: usize) -> Result<()> {
-        self.usage.count_read(bytes)
+        self.usage.count_read(bytes, &self.limits)
     }
 
     /// Counts a function that is being scheduled with arguments of that size.
@@ -155,7 +206,7 @@ impl Transaction {
     /// # Errors
     /// Codes `TooManyFunctionsScheduled` and `ScheduledFunctionsArgumentsTooLarge`.
     pub fn count_scheduled(&mut self, bytes: usize) -> Result<()> {
-        self.usage.count_scheduled(bytes)
+        self.usage.count_scheduled(bytes, &self.limits)
     }
 
     /// The table of that name, as this transaction sees it.
@@ -436,7 +487,10 @@ impl Transaction {
             }
         }
         if !table.is_system() {
-            self.usage.count_write(size)?;
+            self.usage.count_write(size, &self.limits)?;
+            if self.largest.is_none_or(|(_, largest)| size > largest) {
+                self.largest = Some((id, size));
+            }
         }
         let catalog = self.catalog.clone();
         let after = after.map(Arc::new);
@@ -493,16 +547,21 @@ impl Transaction {
     /// A point to roll back to.
     pub fn savepoint(&self) -> Savepoint {
         assert!(self.undo.len() >= self.writes.len());
-        Savepoint(self.undo.len())
+        Savepoint {
+            writes: self.undo.len(),
+            usage: self.usage,
+            largest: self.largest,
+        }
     }
 
-    /// Undoes all writes since `savepoint`. What was read stays read: the decision to roll back may depend on it.
+    /// Undoes all writes since `savepoint`: they count no more. What was read stays read: the decision to roll back may
+    /// depend on it.
     pub fn rollback(&mut self, savepoint: Savepoint) {
         assert!(
-            savepoint.0 <= self.undo.len(),
+            savepoint.writes <= self.undo.len(),
             "the savepoint is this transaction's, and was not rolled back"
         );
-        let kept = savepoint.0 + usize::from(planted(Bug::RollbackKeepsOneWrite));
+        let kept = savepoint.writes + usize::from(planted(Bug::RollbackKeepsOneWrite));
         if planted(Bug::RollbackForgetsReads) {
             self.reads = ReadSet::default();
         }
@@ -512,6 +571,10 @@ impl Transaction {
             if !planted(Bug::RollbackKeepsCatalog) {
                 self.catalog = undo.catalog;
             }
+        }
+        if !planted(Bug::RollbackKeepsUsage) {
+            self.usage = self.usage.undone(savepoint.usage);
+            self.largest = savepoint.largest;
         }
         self.check();
     }

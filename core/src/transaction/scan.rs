@@ -1,10 +1,13 @@
 //! Reading an index range: pages from storage merged with the transaction's own writes.
+//!
+//! A scan is one pass over what was there at its first step, the transaction's own writes until then included. Writes
+//! that come later, while the scan is under way, neither add rows to it nor take any away.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Transaction;
-use super::write_set::Stored;
+use super::write_set::{Stored, View};
 use crate::error::{Error, Result};
 use crate::persistence::{IndexId, IndexPage, IndexRead, KeyRange, Order};
 use crate::planted::{Bug, planted};
@@ -25,6 +28,8 @@ pub struct Scan {
     /// What has not been handed out yet.
     rest: KeyRange,
     order: Order,
+    /// The transaction's own writes as of the first step; `None` before.
+    own: Option<View>,
     /// Rows from storage inside `rest`, next one first.
     fetched: VecDeque<(Vec<u8>, Stored)>,
     /// Whether storage holds nothing in `rest` beyond `fetched`.
@@ -67,6 +72,7 @@ impl Scan {
             unfetched: range.clone(),
             rest: range,
             order,
+            own: None,
             fetched: VecDeque::new(),
             page_rows: expected_rows.clamp(1, PAGE_ROWS_MAX),
             counted: true,
@@ -96,7 +102,13 @@ impl Scan {
                     .is_none_or(|(key, _)| self.rest.contains(key)),
                 "rows wait inside of the rest"
             );
-            let own = tx.writes.first_entry(self.index, &self.rest, self.order);
+            if self.own.is_none() || planted(Bug::LaterWritesSeen) {
+                self.own = Some(tx.writes.view(self.index));
+            }
+            let own = self
+                .own
+                .as_ref()
+                .and_then(|own| own.first(&self.rest, self.order));
             if self.fetched.is_empty() && !self.exhausted {
                 return Ok(ScanStep::Read(IndexRead {
                     index: self.index,
@@ -153,7 +165,7 @@ impl Scan {
             if let Some(row) = row {
                 self.advance(tx, &row.key);
                 if self.counted {
-                    tx.usage.count_read(row.document.size())?;
+                    tx.count_read(row.document.size())?;
                 }
                 return Ok(ScanStep::Row(row));
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync;
+
 use crate::catalog::Table;
 use crate::persistence::{IndexId, KeyRange, Order, TableId};
 use crate::planted::{Bug, planted};
@@ -35,8 +37,16 @@ pub struct DocumentWrite {
 #[derive(Clone, Debug, Default)]
 pub struct WriteSet {
     documents: BTreeMap<(TableId, InternalId), DocumentWrite>,
-    overlay: BTreeMap<IndexId, BTreeMap<Vec<u8>, Option<Arc<Object>>>>,
+    overlay: BTreeMap<IndexId, Entries>,
 }
+
+/// Pending entries of one index: a key leads to the document that is there, or to `None` if what the snapshot has
+/// there is gone. Persistent: a clone costs nothing and does not change, a write costs the logarithm of what there is.
+type Entries = RedBlackTreeMapSync<Vec<u8>, Option<Arc<Object>>>;
+
+/// The pending entries of one index at some moment; what is written later does not change it.
+#[derive(Clone, Debug)]
+pub struct View(Option<Entries>);
 
 impl WriteSet {
     /// The pending write of a document.
@@ -87,21 +97,23 @@ impl WriteSet {
                     .into_iter()
                     .chain(&old.after)
             }) {
-                overlay.remove(&index.key(content));
+                overlay.remove_mut(&index.key(content));
             }
             if let Some(write) = &write {
                 if let Some(before) = &write.before
                     && !planted(Bug::OwnDeletesNotSeen)
                 {
-                    let hidden = overlay.insert(index.key(&before.document), None);
-                    assert!(hidden.is_none(), "a key belongs to one document");
+                    let key = index.key(&before.document);
+                    assert!(!overlay.contains_key(&key), "a key belongs to one document");
+                    overlay.insert_mut(key, None);
                 }
                 if let Some(after) = &write.after {
-                    let hidden = overlay.insert(index.key(after), Some(after.clone()));
+                    let key = index.key(after);
                     assert!(
-                        hidden.is_none_or(|content| content.is_none()),
+                        overlay.get(&key).is_none_or(Option::is_none),
                         "a key belongs to one document"
                     );
+                    overlay.insert_mut(key, Some(after.clone()));
                 }
             }
         }
@@ -112,10 +124,16 @@ impl WriteSet {
         old
     }
 
-    /// The first pending entry of an index within a range, in the given order.
-    pub fn first_entry(
+    /// The pending entries of an index as they are now.
+    pub fn view(&self, index: IndexId) -> View {
+        View(self.overlay.get(&index).cloned())
+    }
+}
+
+impl View {
+    /// The first entry within a range, in the given order.
+    pub fn first(
         &self,
-        index: IndexId,
         range: &KeyRange,
         order: Order,
     ) -> Option<(&Vec<u8>, Option<&Arc<Object>>)> {
@@ -127,8 +145,8 @@ impl WriteSet {
             .as_deref()
             .map_or(Bound::Unbounded, Bound::Excluded);
         let mut entries = self
-            .overlay
-            .get(&index)?
+            .0
+            .as_ref()?
             .range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
         let (key, content) = match order {
             Order::Ascending => entries.next(),

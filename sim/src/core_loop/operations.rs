@@ -165,7 +165,8 @@ impl Running {
 
     fn mixed(&mut self, space: &mut Space) {
         let table = space.rng.usize(ROWS..TABLE_COUNT);
-        match space.rng.u8(..12) {
+        match space.rng.u8(..13) {
+            12 => self.change_while_reading(space, table),
             0..3 => self.read(space),
             3 => self.get_any(space),
             4..6 => self.insert_row(space, table),
@@ -187,6 +188,27 @@ impl Running {
             10 => self.savepoint(),
             _ => self.roll_back(space),
         }
+    }
+
+    /// Changes rows of a range while it is read, so that they would come up again or not at all if that were seen.
+    fn change_while_reading(&mut self, space: &mut Space, table: TableNo) {
+        let scan = Scan {
+            table,
+            by: By::Key,
+            bounds: Some(space.keys()),
+            order: order(space),
+            beyond: None,
+            limit: usize::MAX,
+        };
+        self.scan_beside(space, scan, |this, space, row| match space.rng.u8(..4) {
+            0 => this.insert_row(space, table),
+            1 => this.delete(space, table, row),
+            2 => {
+                let key = space.key();
+                this.replace(space, table, row, key, Value::Null);
+            }
+            _ => {}
+        });
     }
 
     fn insert_row(&mut self, space: &mut Space, table: TableNo) {

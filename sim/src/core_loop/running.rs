@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use concave_core::catalog::{Index, IndexState, Table, index_document, well_known};
 use concave_core::persistence::{IndexId, KeyRange, Order, TableId};
-use concave_core::transaction::{Row, Savepoint, Scan as CoreScan, ScanStep, Transaction};
+use concave_core::transaction::{Row, Savepoint, Scan as CoreScan, ScanStep, Transaction, Usage};
 use concave_core::value::FieldPath;
 use concave_core::{DocumentId, Object, Timestamp, Value, key};
 use fastrand::Rng;
@@ -79,7 +79,7 @@ pub struct Running {
     pub effects: Vec<Effect>,
     /// Steps that it still wants to take.
     pub steps_left: u32,
-    savepoints: Vec<(Savepoint, Overlay)>,
+    savepoints: Vec<(Savepoint, Overlay, Usage)>,
     /// `_creationTime` of its next document.
     created: f64,
     looked_up: BTreeSet<TableNo>,
@@ -152,6 +152,16 @@ impl Running {
 
     /// Reads a range; gives the rows with their versions. Nothing if there is no such table or index.
     pub fn scan(&mut self, space: &mut Space, scan: Scan) -> Vec<(Row, Rc<Content>)> {
+        self.scan_beside(space, scan, |_, _, _| {})
+    }
+
+    /// Reads a range and does something after each row. What it writes does not change what is read.
+    pub fn scan_beside(
+        &mut self,
+        space: &mut Space,
+        scan: Scan,
+        mut after: impl FnMut(&mut Self, &mut Space, &(Row, Rc<Content>)),
+    ) -> Vec<(Row, Rc<Content>)> {
         let Some(table) = self.table(space, scan.table) else {
             return Vec::new();
         };
@@ -174,6 +184,8 @@ impl Running {
             None => range,
             Some(last) => range.beyond(&last.index_key(scan.by), scan.order),
         };
+        let seen = expected.iter().map(|(_, content)| content.write);
+        self.steps.push(Step::Scan(scan.clone(), seen.collect()));
         let mut core = CoreScan::new(index.id, range.clone(), scan.order, scan.limit);
         let mut rows = Vec::with_capacity(expected.len());
         let mut ended = false;
@@ -183,7 +195,9 @@ impl Running {
                 Some(row) => {
                     let (ts, content) = expected.get(rows.len()).expect("no row too many");
                     compare(&row, *ts, content, scan.by);
-                    rows.push((row, content.clone()));
+                    let row = (row, content.clone());
+                    after(self, space, &row);
+                    rows.push(row);
                 }
             }
         }
@@ -209,8 +223,6 @@ impl Running {
             Order::Ascending => Event::Forward,
             Order::Descending => Event::Backward,
         });
-        let seen = expected.iter().map(|(_, content)| content.write);
-        self.steps.push(Step::Scan(scan, seen.collect()));
         rows
     }
 
@@ -461,15 +473,25 @@ impl Running {
     /// Marks a point to go back to.
     pub fn savepoint(&mut self) {
         let own = self.own.clone();
-        self.savepoints.push((self.tx.savepoint(), own));
+        self.savepoints
+            .push((self.tx.savepoint(), own, self.tx.usage()));
         self.steps.push(Step::Savepoint);
     }
 
     /// Goes back to the last such point, if there is one.
     pub fn roll_back(&mut self, space: &mut Space) {
-        if let Some((savepoint, own)) = self.savepoints.pop() {
+        if let Some((savepoint, own, before)) = self.savepoints.pop() {
+            let used = self.tx.usage();
             self.tx.rollback(savepoint);
             self.own = own;
+            let after = self.tx.usage();
+            let written = |usage: Usage| (usage.documents_written, usage.bytes_written);
+            assert_eq!(
+                written(after),
+                written(before),
+                "what is undone does not count"
+            );
+            assert_eq!(after.documents_read, used.documents_read);
             self.steps.push(Step::RollBack);
             space.report.count(Event::RollBack);
         }

@@ -4,6 +4,7 @@ mod action;
 mod cache;
 mod host;
 mod mutation;
+mod nested;
 mod query;
 mod scheduled;
 mod scheduling;

@@ -9,7 +9,7 @@ use super::syscalls::{Answer, Refusal, function_address};
 use super::{CallContext, Functions};
 use crate::deploy::Deployment;
 use crate::driver::attempts::Attempts;
-use crate::engine::{FunctionKind, SystemError, SystemResult};
+use crate::engine::{FunctionKind, LogLine, SystemError, SystemResult};
 use crate::error::{Error, Result};
 use crate::function::{Arguments, CallState};
 use crate::planted::{Bug, planted};
@@ -51,11 +51,32 @@ impl Functions {
     }
 
     /// `ctx.scheduler.cancel` in a mutation.
-    pub(super) async fn cancel(&self, state: &mut CallState, args: &str) -> Answer {
+    ///
+    /// A scheduled mutation that cancels itself is told so by newer packages; with older ones nothing happens.
+    pub(super) async fn cancel(
+        &self,
+        deployment: &Deployment,
+        state: &mut CallState,
+        args: &str,
+    ) -> Answer {
         refuse_in_queries(state)?;
         let id = canceled_id(&mut state.tx, args)?;
-        self.cancel_in(&mut state.tx, id, state.scheduled, state.now)
+        let canceled = self
+            .cancel_in(&mut state.tx, id, state.scheduled, state.now)
             .await?;
+        if canceled == Canceled::Itself {
+            if deployment.package_version >= SELF_CANCEL_REFUSED_SINCE {
+                return Err(
+                    Error::bad_request(SELF_CANCEL, "A mutation cannot cancel itself").into(),
+                );
+            }
+            state.nested_logs.push(LogLine::system(
+                SELF_CANCEL,
+                state.now,
+                "A scheduled mutation cannot cancel itself: this call of ctx.scheduler.cancel() did nothing. From \
+                 version 1.50 of the `convex` package on it throws an error.",
+            ));
+        }
         Ok("null".into())
     }
 
@@ -158,22 +179,22 @@ impl Functions {
         id: DocumentId,
         own: Option<DocumentId>,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Canceled, Refusal> {
         let Some(found) = self.find_job(tx, id.internal).await? else {
-            return Ok(());
+            return Ok(Canceled::Job);
         };
         // Only the transaction that runs the job has written to its record and not finished it.
         let is_own = own == Some(id) && found.is_own_write();
         if is_own && *found.job.state() == JobState::InProgress {
-            return Err(SystemError::new("A mutation cannot cancel itself").into());
+            return Ok(Canceled::Itself);
         }
         if planted(Bug::CancelInProgressIgnored) && *found.job.state() == JobState::InProgress {
-            return Ok(());
+            return Ok(Canceled::Job);
         }
         if !found.job.state().is_finished() {
             found.enter(tx, JobState::Canceled, now)?;
         }
-        Ok(())
+        Ok(Canceled::Job)
     }
 
     /// Reads a job; `None` if there is none, or none any more.
@@ -194,6 +215,20 @@ impl Functions {
         Found::new(id, record, entry).map(Some)
     }
 }
+
+/// What was asked to be canceled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Canceled {
+    /// A job, which is now finished in one way or the other.
+    Job,
+    /// The very job that the transaction runs. It goes on.
+    Itself,
+}
+
+/// Code of the warning and of the error.
+const SELF_CANCEL: &str = "ScheduledFunctionCancelingItself";
+/// Version of the npm package from which on a mutation that cancels itself fails.
+const SELF_CANCEL_REFUSED_SINCE: semver::Version = semver::Version::new(1, 50, 0);
 
 /// What is to be scheduled.
 struct Request {

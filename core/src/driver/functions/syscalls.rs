@@ -1,25 +1,22 @@
 //! Answers to the system calls of queries and mutations.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::Functions;
+use super::nested::FILE_LIMITS;
 use crate::deploy::Deployment;
-use crate::engine::{FunctionKind, Observed, SystemError, SystemResult};
+use crate::engine::{FunctionKind, SystemError, SystemResult};
 use crate::error::{Error, ErrorKind, Result};
-use crate::function::{self, Access, Arguments, CallState};
-use crate::planted::{Bug, planted};
+use crate::function::{self, Arguments, CallState};
+use crate::persistence::{KeyRange, Order};
 use crate::query::{
     InvalidCursor, PageError, PageQuery, PageRequest, PageStep, Query, QueryStep, Visibility,
     is_readable_system_table,
 };
-use crate::transaction::{
-    BYTES_READ_MAX, BYTES_WRITTEN_MAX, DOCUMENTS_READ_MAX, DOCUMENTS_WRITTEN_MAX,
-    FUNCTIONS_SCHEDULED_MAX, RANGES_READ_MAX, Row, SCHEDULED_ARGS_BYTES_MAX, Transaction,
-};
-use crate::value::{DocumentId, FunctionPath, Object, patch_from_json};
+use crate::transaction::{Row, Scan, ScanStep, Transaction};
+use crate::value::{self, DocumentId, FunctionPath, Object, patch_from_json};
 
 /// Why a system call has no answer.
 pub(super) enum Refusal {
@@ -74,19 +71,21 @@ impl Functions {
             "1.0/get" => self.db_get(&mut state, args).await,
             "1.0/queryStreamNext" => self.query_next(&mut state, args).await,
             "1.0/queryPage" => self.query_page(&mut state, args).await,
+            "1.0/count" => self.db_count(&mut state, args).await,
             "1.0/insert" => self.db_insert(&mut state, args).await,
             "1.0/shallowMerge" => self.db_update(&mut state, args, Update::Patch).await,
             "1.0/replace" => self.db_update(&mut state, args, Update::Replace).await,
             "1.0/remove" => self.db_update(&mut state, args, Update::Delete).await,
             "1.0/schedule" => self.schedule(deployment, &mut state, args).await,
-            "1.0/cancel_job" => self.cancel(&mut state, args).await,
+            "1.0/cancel_job" => self.cancel(deployment, &mut state, args).await,
             "1.0/getUserIdentity" => {
                 state.identity_read = true;
                 Ok(state.identity.user_json().to_string())
             }
-            "1.0/getTransactionMetrics" => Ok(metrics(&state)),
+            "1.0/getTransactionMetrics" => Ok(metrics(&state.tx)),
             "1.0/getRequestMetadata" if state.kind == FunctionKind::Query => Err(SystemError::new(
-                "Request metadata is not available in queries. Read it in a mutation or an action.",
+                "getRequestMetadata() can only be called from a mutation, action or HTTP action. It is not available \
+                 in queries.",
             )
             .into()),
             _ => self
@@ -115,7 +114,7 @@ impl Functions {
                 .error("id", "the id belongs to no table of this deployment")
                 .into());
         };
-        match self.shared.database.get(&mut state.tx, id).await? {
+        match self.shared.database.get_counted(&mut state.tx, id).await? {
             Some(row) => Ok((id, table, row)),
             None => Err(Error::bad_request(
                 "NonexistentDocument",
@@ -214,10 +213,12 @@ impl Functions {
 
     async fn query_page(&self, state: &mut CallState, args: &str) -> Answer {
         let mut args = Arguments::parse("queryPage", args)?;
-        if std::mem::replace(&mut state.paginated, true) {
+        // The journal of a query keeps the end of one page. Mutations have no journal.
+        if state.kind == FunctionKind::Query && std::mem::replace(&mut state.paginated, true) {
             return Err(Error::bad_request(
                 "MultiplePaginatedDatabaseQueries",
-                "This query or mutation function ran multiple paginated queries. Only one paginated query is allowed in each function.",
+                "This query ran multiple paginated queries. Only a single paginated query (`.paginate()`) is allowed \
+                 per query, including nested query calls. Use `.take(n)` or an index range for the others.",
             )
             .into());
         }
@@ -262,6 +263,34 @@ impl Functions {
         };
         state.journal_out = key.seal_journal(&page.journal);
         Ok(serde_json::to_string(&page).expect("pages serialise: keys are strings, nothing fails"))
+    }
+
+    /// The number of documents in a table, own writes included. The transaction depends on all of them.
+    async fn db_count(&self, state: &mut CallState, args: &str) -> Answer {
+        let mut args = Arguments::parse("db.query.count", args)?;
+        let name = args.string("table")?;
+        state.tx.count_range()?;
+        if !name.starts_with('_') {
+            value::check_table_name(&name).map_err(|error| args.error("table", error.message))?;
+        }
+        let is_visible = !name.starts_with('_') || is_readable_system_table(&name);
+        let Some(table) = is_visible.then(|| state.tx.table(&name)).flatten() else {
+            return Ok("0.0".into());
+        };
+        let mut count = 0u32;
+        let rows = COUNTED_AT_ONCE;
+        let mut scan =
+            Scan::new(table.by_id().id, KeyRange::all(), Order::Ascending, rows).uncounted();
+        loop {
+            match scan.next(&mut state.tx)? {
+                ScanStep::Read(read) => {
+                    let page = self.shared.database.persistence().read_index(read).await;
+                    scan.supply(page.map_err(Error::from)?)?;
+                }
+                ScanStep::Row(_) => count += 1,
+                ScanStep::Done => return Ok(f64::from(count).to_string()),
+            }
+        }
     }
 
     async fn db_insert(&self, state: &mut CallState, args: &str) -> Answer {
@@ -329,61 +358,10 @@ impl Functions {
         }
         Ok(())
     }
-
-    /// `ctx.runQuery` and `ctx.runMutation` inside a query or mutation: a sub-transaction.
-    async fn run_nested(
-        &self,
-        deployment: &Arc<Deployment>,
-        mut state: CallState,
-        args: &str,
-    ) -> Result<(CallState, SystemResult)> {
-        let called = parse_nested(deployment, &state, args);
-        let (function, args) = match called {
-            Ok(called) => called,
-            Err(error) => return Ok((state, Err(error))),
-        };
-        let savepoint = state.tx.savepoint();
-        let nested = CallState {
-            path: function.path.clone(),
-            kind: function.kind,
-            identity: state.identity.clone(),
-            request_id: state.request_id.clone(),
-            now: state.now,
-            seed: state.next_nested_seed(),
-            depth: state.depth + 1,
-            nested: 0,
-            nested_observed: Observed::default(),
-            nested_logs: Vec::new(),
-            identity_read: false,
-            streams: BTreeMap::new(),
-            next_stream: 0,
-            cursor_key: state.cursor_key.clone(),
-            journal_in: None,
-            journal_out: None,
-            paginated: false,
-            scheduled: state.scheduled,
-            tx: state.tx,
-        };
-        let (mut nested, outcome) = self.run_udf(deployment, function, args, nested).await?;
-        if outcome.result.is_err() && !planted(Bug::NestedWritesRemain) {
-            nested.tx.rollback(savepoint);
-        }
-        state.tx = nested.tx;
-        state.identity_read |= nested.identity_read;
-        state.nested_observed.time |= outcome.observed.time;
-        state.nested_observed.random |= outcome.observed.random;
-        state.nested_logs.extend(outcome.logs);
-        let result = match outcome.result {
-            Ok(value) => Ok(value.to_json_string()),
-            Err(failure) => Err(SystemError {
-                message: failure.to_string().trim_end().to_owned(),
-                data: failure.data,
-                fatal: false,
-            }),
-        };
-        Ok((state, result))
-    }
 }
+
+/// Documents that are counted between two reads of storage.
+const COUNTED_AT_ONCE: usize = 512;
 
 #[derive(Clone, Copy)]
 enum Update {
@@ -399,35 +377,6 @@ pub(super) fn refuse_in_queries(state: &CallState, method: &str) -> Result<(), S
     Err(SystemError::new(format!(
         "`{method}` is not available in queries. Write to the database in a mutation."
     )))
-}
-
-fn parse_nested<'d>(
-    deployment: &'d Deployment,
-    state: &CallState,
-    args: &str,
-) -> Result<(&'d crate::deploy::FunctionDefinition, Object), SystemError> {
-    let mut args = Arguments::parse("ctx.runQuery", args)?;
-    let kind = match args.string("udfType")?.as_str() {
-        "query" | "snapshotQuery" => FunctionKind::Query,
-        "mutation" => FunctionKind::Mutation,
-        other => return Err(args.error("udfType", format!("`{other}` cannot be called here"))),
-    };
-    if state.kind == FunctionKind::Query && kind != FunctionKind::Query {
-        return Err(SystemError::new(format!(
-            "Cannot call a {kind:?} function from a Query function."
-        )));
-    }
-    if state.depth + 1 > function::DEPTH_MAX {
-        return Err(SystemError::new(format!(
-            "Functions are nested too deeply (limit: {}). Check for endless recursion.",
-            function::DEPTH_MAX
-        )));
-    }
-    let path = function_address(&mut args)?;
-    let object = args.object("args")?;
-    let function = function::find_function(deployment, &path, Some(kind), Access::Internal)
-        .map_err(|failure| SystemError::new(failure.message))?;
-    Ok((function, object))
 }
 
 /// The function that `functionHandle`, `name` or `reference` names.
@@ -454,23 +403,17 @@ pub(super) fn function_address(args: &mut Arguments) -> Result<FunctionPath, Sys
     FunctionPath::parse(&text).map_err(|error| args.error("name", error.message))
 }
 
-fn metrics(state: &CallState) -> String {
-    let usage = state.tx.usage();
+/// What `ctx.meta.getTransactionMetrics()` gives. There are no files in transactions yet.
+fn metrics(tx: &Transaction) -> String {
     let metric = |used: usize, limit: usize| json!({ "used": used, "remaining": limit.saturating_sub(used) });
-    json!({
-        "bytesRead": metric(usage.bytes_read, BYTES_READ_MAX),
-        "bytesWritten": metric(usage.bytes_written, BYTES_WRITTEN_MAX),
-        "databaseQueries": metric(usage.ranges_read, RANGES_READ_MAX),
-        "documentsRead": metric(usage.documents_read, DOCUMENTS_READ_MAX),
-        "documentsWritten": metric(usage.documents_written, DOCUMENTS_WRITTEN_MAX),
-        "functionsScheduled": metric(usage.functions_scheduled, FUNCTIONS_SCHEDULED_MAX),
-        "scheduledFunctionArgsBytes": metric(usage.scheduled_args_bytes, SCHEDULED_ARGS_BYTES_MAX),
-        "filesRead": metric(0, 0),
-        "fileReadBytes": metric(0, 0),
-        "filesWritten": metric(0, 0),
-        "fileWriteBytes": metric(0, 0),
-    })
-    .to_string()
+    let (used, limits) = (tx.usage().by_name(), tx.limits().by_name());
+    let counted = used.into_iter().zip(limits);
+    let counted = counted.map(|((name, used), (_, limit))| (name, metric(used, limit)));
+    let files = FILE_LIMITS.map(|name| (name, metric(0, 0)));
+    let metrics = counted
+        .chain(files)
+        .map(|(name, metric)| (name.to_owned(), metric));
+    Json::Object(metrics.collect()).to_string()
 }
 
 fn document_json(document: &Object) -> String {

@@ -1,5 +1,6 @@
 mod kept;
 mod refusals;
+mod transactions;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

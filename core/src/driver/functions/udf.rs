@@ -9,7 +9,7 @@ use super::Functions;
 use crate::deploy::{Deployment, FunctionDefinition};
 use crate::engine::{Cause, Failure, FunctionCall, LogLine, Observed, Reply, Turn};
 use crate::error::{Error, Result};
-use crate::function::{self, CallCell, CallState};
+use crate::function::{self, CallCell, CallState, Spent};
 use crate::value::{Object, Value};
 
 /// How a run ended. Its reads and writes are in the transaction of the [`CallState`] that comes with it.
@@ -81,6 +81,7 @@ impl Functions {
         args: Object,
         state: CallState,
     ) -> Result<(CallState, UdfOutcome)> {
+        let args_size = args.size();
         let call = FunctionCall {
             program: deployment.program.clone(),
             module: function.path.module.clone(),
@@ -131,6 +132,16 @@ impl Functions {
         let result = outcome
             .result
             .and_then(|json| function::canonical_result(function, &json, state.tx.catalog()));
+        if state.depth == 0 {
+            let spent = Spent {
+                usage: state.tx.usage(),
+                largest_write: state.tx.largest_write(),
+                args: args_size,
+                result: result.as_ref().ok().map(Value::size),
+                cpu: outcome.cpu,
+            };
+            logs.extend(function::warnings(state.kind, spent, state.now));
+        }
         Ok((
             state,
             UdfOutcome {

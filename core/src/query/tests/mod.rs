@@ -4,6 +4,7 @@
 //! answers; the files beside them hold the tests.
 
 mod hostile;
+mod iteration;
 mod model;
 mod page;
 mod plan;

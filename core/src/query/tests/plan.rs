@@ -66,13 +66,51 @@ fn ranges_are_checked_even_without_a_table() {
     for index in ["absent.by_creation_time", "notes.by_creation_time"] {
         resolve(index, "_creationTime").unwrap();
         assert_eq!(resolve(index, "a").unwrap_err().code, "FieldNotInIndex");
-        assert_eq!(resolve(index, "_id").unwrap_err().code, "FieldNotInIndex");
+        assert_eq!(resolve(index, "_id").unwrap_err().code, "InvalidIndexRange");
     }
     resolve("notes.by_id", "_id").unwrap();
-    assert_eq!(
-        resolve("notes.by_a", "_creationTime").unwrap_err().code,
-        "InvalidIndexRange"
-    );
+    for field in ["_creationTime", "_id"] {
+        let error = resolve("notes.by_a", field).unwrap_err();
+        assert_eq!(error.code, "InvalidIndexRange", "{error}");
+    }
+}
+
+/// Whoever goes on after a row names the whole of its key.
+#[test]
+fn creation_time_and_id_end_every_index() {
+    let world = World::new(4);
+    let eq = |field, value| json!({"type": "Eq", "fieldPath": field, "value": value});
+    let beyond = |field| json!({"type": "Gt", "fieldPath": field, "value": "j5"});
+    for (index, bounds) in [
+        ("notes.by_id", json!([beyond("_id")])),
+        (
+            "notes.by_creation_time",
+            json!([eq("_creationTime", json!(1)), beyond("_id")]),
+        ),
+        (
+            "absent.by_creation_time",
+            json!([eq("_creationTime", json!(1)), beyond("_id")]),
+        ),
+        (
+            "notes.by_a",
+            json!([
+                eq("a", json!(1)),
+                eq("_creationTime", json!(1)),
+                beyond("_id")
+            ]),
+        ),
+        (
+            "notes.by_a_bc",
+            json!([
+                eq("a", json!(1)),
+                eq("b.c", json!(1)),
+                eq("_creationTime", json!(1)),
+                beyond("_id")
+            ]),
+        ),
+    ] {
+        resolve(&world, &range(index, bounds), Visibility::User).unwrap();
+    }
 }
 
 #[test]

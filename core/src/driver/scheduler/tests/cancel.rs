@@ -66,31 +66,90 @@ fn a_job_is_canceled_or_runs_but_never_both() {
     );
 }
 
+/// A mutation that cancels itself, itself or in a nested call, and notes what came of it.
+fn suicidal() -> NativeEngine {
+    async fn cancel_itself(context: NativeContext, _: Json) -> Result<Json, Failure> {
+        let metadata = context.call("1.0/getRequestMetadata", json!({})).await?;
+        let id = metadata["scheduledFunctionId"].clone();
+        let seen = get_job(&context, &id).await?["state"]["kind"].clone();
+        let canceled = context.cancel(id.as_str().unwrap()).await;
+        let canceled = canceled.map_or_else(|error| error.message, |()| "fine".to_owned());
+        let still = get_job(&context, &id).await?["state"]["kind"].clone();
+        let text = format!("{} {seen} {canceled} {still}", id.as_str().unwrap());
+        write_note(context, json!({ "text": text })).await
+    }
+    engine()
+        .function("jobs:suicide", FunctionKind::Mutation, cancel_itself)
+        .function("jobs:nested", FunctionKind::Mutation, async |context, _| {
+            let call = json!({"udfType": "mutation", "name": "jobs:suicide", "args": {}});
+            context.call("1.0/runUdf", call).await
+        })
+}
+
 #[test]
-fn a_mutation_cannot_cancel_itself_and_knows_its_id() {
-    let engine = engine().function(
-        "jobs:suicide",
-        FunctionKind::Mutation,
-        async |context, _| {
-            let metadata = context.call("1.0/getRequestMetadata", json!({})).await?;
-            let id = metadata["scheduledFunctionId"].clone();
-            let seen = get_job(&context, &id).await?["state"]["kind"].clone();
-            let error = context.cancel(id.as_str().unwrap()).await.unwrap_err();
-            let text = format!("{} {seen} {}", id.as_str().unwrap(), error.message);
-            write_note(context, json!({ "text": text })).await
-        },
-    );
-    let process = Process::new(&engine);
+fn a_mutation_that_cancels_itself_is_warned_and_goes_on() {
+    let process = Process::new(&suicidal());
+    let mut expected = Vec::new();
+    for function in ["jobs:suicide", "jobs:nested"] {
+        let id = process.ok("jobs:schedule", json!({"function": function, "args": {}}));
+        assert_eq!(process.finished(&id)["state"], json!({"kind": "success"}));
+        let id = id.as_str().unwrap();
+        expected.push(format!("{id} \"inProgress\" fine \"inProgress\""));
+        let logs = block_on(process.backend.stream_function_logs(0.0, true)).unwrap();
+        let warned = |line: &&Json| {
+            line["logLines"]
+                .to_string()
+                .contains("cannot cancel itself")
+        };
+        let warned = logs["entries"].as_array().unwrap().iter().filter(warned);
+        assert_eq!(warned.count(), expected.len(), "{logs}");
+    }
+    assert_eq!(process.notes(), expected);
+}
+
+#[test]
+fn newer_packages_are_told_that_a_mutation_cannot_cancel_itself() {
+    let process = Process::new(&suicidal());
+    process.push_with(&suicidal(), "1.50.0");
     let id = process.ok(
         "jobs:schedule",
         json!({"function": "jobs:suicide", "args": {}}),
     );
     assert_eq!(process.finished(&id)["state"], json!({"kind": "success"}));
-    let expected = format!(
-        "{} \"inProgress\" A mutation cannot cancel itself",
-        id.as_str().unwrap()
-    );
+    let id = id.as_str().unwrap();
+    let expected = format!("{id} \"inProgress\" A mutation cannot cancel itself \"inProgress\"");
     assert_eq!(process.notes(), [expected]);
+}
+
+/// For an action, and for a mutation that it calls, it is a cancellation like any other.
+#[test]
+fn an_action_may_cancel_itself() {
+    for through in ["", "a mutation"] {
+        let engine = engine().function(
+            "jobs:stop",
+            FunctionKind::Action,
+            move |context: NativeContext, _| async move {
+                let metadata = context.call("1.0/getRequestMetadata", json!({})).await?;
+                let id = metadata["scheduledFunctionId"].clone();
+                if through.is_empty() {
+                    context.cancel(id.as_str().unwrap()).await?;
+                } else {
+                    let call = json!({"name": "jobs:cancel", "args": {"id": id}});
+                    context.call("1.0/actions/mutation", call).await?;
+                }
+                let call = json!({"name": "jobs:note", "args": {"text": "went on"}});
+                context.call("1.0/actions/mutation", call).await
+            },
+        );
+        let process = Process::new(&engine);
+        let id = process.ok(
+            "jobs:schedule",
+            json!({"function": "jobs:stop", "args": {}}),
+        );
+        until("it ends", || (process.notes() == ["went on"]).then_some(()));
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(process.job(&id)["state"], json!({"kind": "canceled"}));
+    }
 }
 
 #[test]

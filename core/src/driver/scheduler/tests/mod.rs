@@ -175,6 +175,11 @@ impl Process {
     }
 
     fn push(&self, engine: &NativeEngine) {
+        self.push_with(engine, "1.48.0");
+    }
+
+    /// Pushes as that version of the npm package does.
+    fn push_with(&self, engine: &NativeEngine, version: &str) {
         let modules: Vec<_> = engine
             .modules()
             .iter()
@@ -184,7 +189,7 @@ impl Process {
             "adminKey": "", "dryRun": false, "functions": "convex/",
             "appDefinition": {
                 "definition": null, "dependencies": [], "schema": null, "changedModules": modules,
-                "unchangedModuleHashes": [], "udfServerVersion": "1.48.0",
+                "unchangedModuleHashes": [], "udfServerVersion": version,
             },
             "componentDefinitions": [], "nodeDependencies": [],
         });
