@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorClass};
 use crate::persistence::{IndexUpdate, LEASE_LOST, PersistenceError, Revision, TableId};
 use crate::planted::{Bug, planted};
 use crate::timestamp::Timestamp;
-use crate::transaction::ReadSet;
+use crate::transaction::{ReadSet, UnresolvedWrite};
 use crate::value::{InternalId, Object};
 
 /// A transaction that asks to be committed.
@@ -39,6 +39,8 @@ pub struct CommitRequest {
     keys: Arc<WrittenKeys>,
     /// Bytes of documents and keys.
     bytes: usize,
+    /// Writes that depend on the timestamp that they get, by their place in `writes`.
+    unresolved: Vec<(usize, UnresolvedWrite)>,
 }
 
 impl CommitRequest {
@@ -48,7 +50,6 @@ impl CommitRequest {
             !writes.is_empty(),
             "a transaction without writes needs no commit"
         );
-        let mut keys = Vec::new();
         let mut bytes = 0;
         for write in &writes {
             assert!(
@@ -61,19 +62,53 @@ impl CommitRequest {
             bytes += write.document.as_ref().map_or(0, Vec::len);
             for update in &write.index_updates {
                 bytes += update.key.len();
-                if update.live || !planted(Bug::EndedKeysNotLogged) {
-                    keys.push((update.index, update.key.clone()));
-                }
             }
         }
         Self {
             snapshot,
             reads,
+            keys: written_keys(&writes),
             writes,
-            keys: Arc::new(WrittenKeys::new(keys)),
             bytes,
+            unresolved: Vec::new(),
         }
     }
+
+    /// The same, with writes whose documents and keys hold the commit's own timestamp: they are made when it is known,
+    /// and replace those in the given places.
+    pub fn with_unresolved(mut self, unresolved: Vec<(usize, UnresolvedWrite)>) -> Self {
+        assert!(
+            unresolved
+                .iter()
+                .all(|(place, _)| *place < self.writes.len()),
+            "what is replaced is there"
+        );
+        self.unresolved = unresolved;
+        self
+    }
+
+    fn resolve(&mut self, ts: Timestamp) {
+        for (place, unresolved) in std::mem::take(&mut self.unresolved) {
+            let write = &mut self.writes[place];
+            (write.document, write.index_updates) = unresolved.at(ts);
+        }
+        self.keys = written_keys(&self.writes);
+        assert!(self.unresolved.is_empty());
+    }
+}
+
+/// The keys that writes begin and end.
+fn written_keys(writes: &[PreparedWrite]) -> Arc<WrittenKeys> {
+    let updates = writes.iter().flat_map(|write| &write.index_updates);
+    let logged = updates.filter(|update| update.live || !planted(Bug::EndedKeysNotLogged));
+    let keys: Vec<_> = logged
+        .map(|update| (update.index, update.key.clone()))
+        .collect();
+    assert!(
+        planted(Bug::EndedKeysNotLogged) || !keys.is_empty(),
+        "every write changes an index"
+    );
+    Arc::new(WrittenKeys::new(keys))
 }
 
 /// A document write, encoded and waiting for its timestamp.
@@ -219,7 +254,7 @@ impl<T> Committer<T> {
     pub fn submit(
         &mut self,
         now: Timestamp,
-        request: CommitRequest,
+        mut request: CommitRequest,
         ticket: T,
     ) -> Result<Timestamp, (T, Rejection)> {
         assert!(
@@ -257,6 +292,9 @@ impl<T> Committer<T> {
         assert!(ts > self.assigned);
         assert!(ts > request.snapshot);
         self.assigned = ts;
+        if !request.unresolved.is_empty() {
+            request.resolve(ts);
+        }
         let mut catalog_changes = Vec::new();
         let revisions = request
             .writes

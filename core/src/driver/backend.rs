@@ -14,7 +14,7 @@ use super::system;
 use super::upkeep::Upkeep;
 use super::{
     CallContext, Client, Database, Deployer, FunctionLog, FunctionSettings, Functions,
-    RetentionLoop, Scheduler, TestQuery,
+    RequestSource, RetentionLoop, Scheduler, TestQuery,
 };
 use crate::admin_key::AdminKeys;
 use crate::engine::{Failure, FunctionEngine, FunctionKind, LogLine};
@@ -77,11 +77,14 @@ pub struct Caller {
     pub request_id: RequestId,
     /// Whose share of the places for calls it uses.
     pub client: Client,
+    /// Where the request comes from.
+    pub source: Arc<RequestSource>,
 }
 
 impl Caller {
     fn context(&self) -> CallContext {
         CallContext::new(self.identity.clone(), self.request_id.clone(), self.client)
+            .with_source(self.source.clone())
     }
 }
 

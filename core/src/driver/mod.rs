@@ -43,7 +43,7 @@ pub use deployer::Deployer;
 pub use function_log::{Completion, FunctionLog, log_line_json};
 pub use functions::{
     ActionResult, CallContext, FunctionSettings, Functions, LiveQuery, MutationKey, MutationResult,
-    TestQuery,
+    RequestSource, TestQuery,
 };
 pub use in_memory::InMemory;
 pub use retention::{RetentionLoop, RetentionStatus};

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::Arguments;
+use crate::driver::RequestSource;
 use crate::engine::{FunctionKind, LogLine, Observed, SyncHost, SystemError, SystemResult};
 use crate::identity::Identity;
 use crate::query::{CursorKey, Query, QueryStream, Visibility, is_readable_system_table};
@@ -31,6 +32,8 @@ pub struct CallState {
     pub identity: Arc<Identity>,
     /// Names the request that all this is part of.
     pub request_id: RequestId,
+    /// Where the request comes from.
+    pub source: Arc<RequestSource>,
     /// The frozen clock.
     pub now: Timestamp,
     /// Seed of its randomness; nested calls derive theirs.
@@ -70,6 +73,11 @@ impl CallState {
             .chain_update(self.nested.to_le_bytes())
             .finalize()
             .into()
+    }
+
+    /// What `ctx.meta.getRequestMetadata()` gives.
+    pub fn request_metadata(&self) -> Json {
+        request_metadata(&self.request_id, &self.source, self.scheduled)
     }
 
     fn sync_call(&mut self, op: &str, args: &str) -> SystemResult {
@@ -117,6 +125,21 @@ impl CallState {
             .filter(|id| table.is_some_and(|table| table.number == id.table));
         Ok(json!({ "id": id.map_or(Json::Null, |id| Json::String(id.encode())) }).to_string())
     }
+}
+
+/// What functions are told of the request that they are part of. There are no tokens of users yet.
+pub fn request_metadata(
+    id: &RequestId,
+    source: &RequestSource,
+    scheduled: Option<DocumentId>,
+) -> Json {
+    json!({
+        "ip": source.ip,
+        "userAgent": source.user_agent,
+        "requestId": id.to_string(),
+        "scheduledFunctionId": scheduled.map(|id| id.encode()),
+        "authToken": null,
+    })
 }
 
 /// Holds the [`CallState`] while JavaScript runs.

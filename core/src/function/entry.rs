@@ -115,7 +115,8 @@ pub fn check_arguments(
         .map_err(|error| Failure::new(format!("ArgumentValidationError: {error}")))
 }
 
-/// Reads what a function returned and checks it.
+/// Reads what a function returned and checks it. `unresolved`: whether there may be a commit's timestamp in it, because
+/// it was called by a mutation or is one.
 ///
 /// # Errors
 /// If it is not a value, too large, or not what the function says it returns.
@@ -123,15 +124,18 @@ pub fn canonical_result(
     function: &FunctionDefinition,
     json: &str,
     tables: &dyn TableNames,
+    unresolved: bool,
 ) -> Result<Value, Failure> {
     let path = || function.path.canonical();
-    let value = Value::from_json_str(json).map_err(|error| {
-        Failure::new(format!(
-            "Function {} return value invalid: {}",
-            path(),
-            error.message
-        ))
-    })?;
+    let invalid =
+        |cause: &str| Failure::new(format!("Function {} return value invalid: {cause}", path()));
+    let value = Value::from_unresolved_str(json).map_err(|error| invalid(&error.message))?;
+    if !unresolved && !value.is_resolved() {
+        return Err(invalid(match function.kind {
+            FunctionKind::Query => "queries cannot return an unresolved placeholder value.",
+            _ => "only mutations can return an unresolved placeholder value.",
+        }));
+    }
     let size = value.size();
     if size > VALUE_BYTES_MAX {
         return Err(Failure::new(format!(

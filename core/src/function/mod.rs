@@ -10,7 +10,7 @@ mod write;
 use std::time::Duration;
 
 pub use arguments::{Arguments, argument_error};
-pub use call::{CallCell, CallState};
+pub use call::{CallCell, CallState, request_metadata};
 pub use entry::{
     Access, canonical_result, check_arguments, find_function, missing_function, single_argument,
     wrong_kind,

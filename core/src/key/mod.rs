@@ -56,6 +56,7 @@ pub fn encode_value(value: Option<&Value>, key: &mut Vec<u8>) {
     match value {
         Value::Null => key.push(NULL),
         Value::Int64(number) => encode_int64(*number, key),
+        Value::CommitTs => encode_int64(i64::MAX, key),
         Value::Float64(number) => {
             key.push(FLOAT64);
             key.extend_from_slice(&float64_to_ordered(*number).to_be_bytes());

@@ -150,7 +150,7 @@ fn check<'a>(
         Validator::Any => true,
         Validator::Null => matches!(value, Some(Value::Null)),
         Validator::Number => matches!(value, Some(Value::Float64(_))),
-        Validator::Bigint => matches!(value, Some(Value::Int64(_))),
+        Validator::Bigint => matches!(value, Some(Value::Int64(_) | Value::CommitTs)),
         Validator::Boolean => matches!(value, Some(Value::Boolean(_))),
         Validator::String => subject.text().is_some(),
         Validator::Bytes => matches!(value, Some(Value::Bytes(_))),

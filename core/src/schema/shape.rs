@@ -58,7 +58,7 @@ impl Shape {
     pub fn of(value: &Value, tables: &dyn TableNames) -> Self {
         match value {
             Value::Null => Shape::Null,
-            Value::Int64(_) => Shape::Int64,
+            Value::Int64(_) | Value::CommitTs => Shape::Int64,
             Value::Float64(number) => {
                 Shape::Float64(!number.is_finite() || (*number == 0.0 && number.is_sign_negative()))
             }

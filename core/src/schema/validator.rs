@@ -290,7 +290,7 @@ fn parse_literal(json: &Json) -> Result<Validator, Malformed> {
         Value::String(_) | Value::Boolean(_) | Value::Int64(_) => {}
         Value::Float64(number) if number.is_finite() => {}
         Value::Float64(_) => return Err(Malformed::new("a literal number must be finite")),
-        Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Object(_) => {
+        Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Object(_) | Value::CommitTs => {
             return Err(Malformed::new(
                 "a literal must be a string, a number, a bigint or a boolean",
             ));

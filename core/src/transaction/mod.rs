@@ -139,11 +139,16 @@ impl Transaction {
     /// limits of the caller, for [`Self::set_limits`] to restore.
     pub fn narrow_limits(&mut self, more: &[(&str, usize)]) -> Usage {
         let narrow = self.limits.narrowed(self.usage, more);
+        assert!(narrow.ranges_read <= self.limits.ranges_read);
         std::mem::replace(&mut self.limits, narrow)
     }
 
     /// Puts other limits in force.
     pub fn set_limits(&mut self, limits: Usage) {
+        assert!(
+            limits.documents_read <= DOCUMENTS_READ_MAX,
+            "limits are only ever lowered"
+        );
         self.limits = limits;
     }
 
@@ -162,11 +167,17 @@ impl Transaction {
     /// Counts what a transaction [`Self::aside`] has read.
     pub fn charge_reads_of(&mut self, aside: &Self) {
         assert!(aside.is_read_only(), "it only reads");
+        assert!(aside.usage.documents_read >= self.usage.documents_read);
         self.usage = aside.usage.undone(self.usage);
     }
 
     /// The largest document written to a user table and not undone, and its size.
     pub fn largest_write(&self) -> Option<(DocumentId, usize)> {
+        debug_assert!(
+            self.largest
+                .is_none_or(|(_, size)| size <= self.usage.bytes_written),
+            "what is the largest counts"
+        );
         self.largest
     }
 
@@ -587,25 +598,20 @@ impl Transaction {
             return Finished::ReadOnly(reads);
         }
         let catalog = self.catalog;
+        let mut unresolved = Vec::new();
         let writes = self
             .writes
             .iter()
-            .map(|(table, id, write)| {
+            .enumerate()
+            .map(|(place, (table, id, write))| {
                 let definition = catalog.table_by_id(table).expect("written tables exist");
-                let index_updates: Vec<_> = definition
-                    .indexes
-                    .iter()
-                    .filter(|index| !is_neglected(definition, index))
-                    .flat_map(|index| index_updates(index, write))
-                    .collect();
-                assert!(
-                    index_updates.len() <= 2 * definition.indexes.len(),
-                    "an index loses one key and gains one"
-                );
-                assert!(
-                    write.after.is_none() || !index_updates.is_empty(),
-                    "every document can be found by its id"
-                );
+                let index_updates = all_index_updates(definition, write);
+                let after = write.after.as_ref();
+                if after.is_some_and(|document| !document.is_resolved()) {
+                    let table = definition.clone();
+                    let write = write.clone();
+                    unresolved.push((place, UnresolvedWrite { table, write }));
+                }
                 PreparedWrite {
                     table,
                     id,
@@ -623,7 +629,8 @@ impl Transaction {
                 }
             })
             .collect();
-        Finished::Writes(CommitRequest::new(self.snapshot.ts, reads, writes))
+        let request = CommitRequest::new(self.snapshot.ts, reads, writes);
+        Finished::Writes(request.with_unresolved(unresolved))
     }
 }
 
@@ -634,6 +641,43 @@ pub enum Finished {
     ReadOnly(ReadSet),
     /// Its writes are to be committed.
     Writes(CommitRequest),
+}
+
+/// A write of a document that holds the timestamp of its own commit.
+#[derive(Debug)]
+pub struct UnresolvedWrite {
+    table: Arc<Table>,
+    write: DocumentWrite,
+}
+
+impl UnresolvedWrite {
+    /// The stored form of the document and the changes of indexes, now that the timestamp is known.
+    pub fn at(mut self, ts: Timestamp) -> (Option<Vec<u8>>, Vec<IndexUpdate>) {
+        let document = self.write.after.as_mut();
+        let document = Arc::make_mut(document.expect("only what is written holds a timestamp"));
+        document.resolve(ts);
+        debug_assert!(document.is_resolved());
+        let stored = encode_document(document);
+        (Some(stored), all_index_updates(&self.table, &self.write))
+    }
+}
+
+/// The changes that a write makes to all indexes of its table.
+fn all_index_updates(table: &Table, write: &DocumentWrite) -> Vec<IndexUpdate> {
+    let maintained = table.indexes.iter();
+    let updates: Vec<_> = maintained
+        .filter(|index| !is_neglected(table, index))
+        .flat_map(|index| index_updates(index, write))
+        .collect();
+    assert!(
+        updates.len() <= 2 * table.indexes.len(),
+        "an index loses one key and gains one"
+    );
+    assert!(
+        write.after.is_none() || !updates.is_empty(),
+        "every document can be found by its id"
+    );
+    updates
 }
 
 /// The changes that a write makes to one index: at most the end of the old key and the new key.

@@ -187,6 +187,8 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
             out.push(INT64);
             write_varint((number << 1 ^ number >> 63) as u64, out);
         }
+        // Stands in until the commit tells the timestamp; what is stored is encoded after that.
+        Value::CommitTs => write_value(&Value::Int64(i64::MAX), out),
         Value::Float64(number) => {
             out.push(FLOAT64);
             out.extend_from_slice(&number.to_le_bytes());

@@ -4,7 +4,8 @@
 //! begins with `$`: `{"$integer": base64}`, `{"$float": base64}` (only for -0, infinities and NaN), `{"$bytes":
 //! base64}`; numbers are eight little-endian bytes. A plain JSON number is always a double. Output is canonical:
 //! object keys ascend bytewise, doubles always show a fraction or exponent (some clients keep `1` and `1.0` apart).
-//! Equal values therefore have equal texts.
+//! Equal values therefore have equal texts. Functions alone may also write `{"$commitTs": null}`, for
+//! [`Value::CommitTs`].
 //!
 //! The other forms are for output only: `json` is for people, `export_json` for data pipelines.
 
@@ -16,7 +17,9 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -32,6 +35,7 @@ pub use escapes::well_formed_json;
 const INTEGER: &str = "$integer";
 const FLOAT: &str = "$float";
 const BYTES: &str = "$bytes";
+const COMMIT_TS: &str = "$commitTs";
 const UNDEFINED: &str = "$undefined";
 
 /// Code of errors about JSON that is no value.
@@ -67,7 +71,7 @@ impl Value {
     /// # Errors
     /// `InvalidConvexValue`, `InvalidFieldName`, or the code of the limit that is exceeded.
     pub fn from_json(json: Json) -> Result<Self> {
-        from_deserializer(json)
+        from_deserializer(json, false)
     }
 
     /// Reads the encoded form from text. Like [`Self::from_json`], without the intermediate tree.
@@ -75,8 +79,20 @@ impl Value {
     /// # Errors
     /// As [`Self::from_json`]; text that is not JSON gives `InvalidConvexValue`.
     pub fn from_json_str(text: &str) -> Result<Self> {
+        Self::read_str(text, false)
+    }
+
+    /// Reads the encoded form from the text of a function, in which there may be [`Value::CommitTs`].
+    ///
+    /// # Errors
+    /// As [`Self::from_json_str`].
+    pub fn from_unresolved_str(text: &str) -> Result<Self> {
+        Self::read_str(text, true)
+    }
+
+    fn read_str(text: &str, commit_ts: bool) -> Result<Self> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let value = from_deserializer(&mut deserializer)?;
+        let value = from_deserializer(&mut deserializer, commit_ts)?;
         deserializer.end().map_err(invalid)?;
         Ok(value)
     }
@@ -108,7 +124,8 @@ impl Value {
     }
 }
 
-/// Reads the encoded form, or `None` from `{"$undefined": null}`, by which functions say "no value".
+/// Reads the encoded form as functions write it: with [`Value::CommitTs`], or `None` from `{"$undefined": null}`, by
+/// which they say "no value".
 ///
 /// # Errors
 /// As [`Value::from_json`].
@@ -119,7 +136,7 @@ pub fn maybe_from_json(json: Json) -> Result<Option<Value>> {
     if undefined {
         Ok(None)
     } else {
-        Value::from_json(json).map(Some)
+        from_deserializer(json, true).map(Some)
     }
 }
 
@@ -193,6 +210,11 @@ impl Serialize for Formatted<'_> {
                 sequence.end()
             }
             Value::Object(object) => serialize_object(serializer, object, format),
+            Value::CommitTs => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry(COMMIT_TS, &())?;
+                map.end()
+            }
         }
     }
 }
@@ -242,7 +264,7 @@ impl Serialize for Object {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let failure = RefCell::new(None);
-        let value = Encoded::root(&failure).deserialize(deserializer)?;
+        let value = Encoded::root(&failure, false).deserialize(deserializer)?;
         check_size(value.size()).map_err(D::Error::custom)?;
         Ok(value)
     }
@@ -261,13 +283,13 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
-fn from_deserializer<'de, D>(deserializer: D) -> Result<Value>
+fn from_deserializer<'de, D>(deserializer: D, commit_ts: bool) -> Result<Value>
 where
     D: Deserializer<'de>,
     D::Error: fmt::Display,
 {
     let failure = RefCell::new(None);
-    let value = Encoded::root(&failure)
+    let value = Encoded::root(&failure, commit_ts)
         .deserialize(deserializer)
         .map_err(|error| failure.take().unwrap_or_else(|| invalid(error)))?;
     check_size(value.size())?;
@@ -279,14 +301,17 @@ where
 struct Encoded<'a> {
     /// How many more levels of containers are allowed.
     levels: usize,
+    /// Whether [`Value::CommitTs`] is allowed.
+    commit_ts: bool,
     /// Where our own error goes: serde's error types carry only text.
     failure: &'a RefCell<Option<Error>>,
 }
 
 impl<'a> Encoded<'a> {
-    fn root(failure: &'a RefCell<Option<Error>>) -> Self {
+    fn root(failure: &'a RefCell<Option<Error>>, commit_ts: bool) -> Self {
         Self {
             levels: MAX_NESTING,
+            commit_ts,
             failure,
         }
     }
@@ -311,6 +336,13 @@ impl<'a> Encoded<'a> {
 
     /// The value of an object whose first key begins with `$`.
     fn wrapped<'de, A: MapAccess<'de>>(self, name: &str, mut map: A) -> Result<Value, A::Error> {
+        if name == COMMIT_TS && self.commit_ts {
+            let payload: Option<IgnoredAny> = map.next_value()?;
+            if payload.is_some() || map.next_key::<String>()?.is_some() {
+                return Err(self.fail(invalid("a commit timestamp is {\"$commitTs\": null}")));
+            }
+            return Ok(Value::CommitTs);
+        }
         if !matches!(name, INTEGER | FLOAT | BYTES) {
             return Err(self.fail(invalid(format_args!(
                 "field name {name:?} starts with '$', which is reserved"

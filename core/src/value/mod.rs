@@ -18,6 +18,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::timestamp::Timestamp;
 use crate::{Error, Result};
 
 pub use codec::{DecodeError, decode_document, encode_document};
@@ -66,6 +67,10 @@ pub enum Value {
     Array(Vec<Value>),
     /// Named fields.
     Object(Object),
+    /// The timestamp at which the transaction is going to commit, which only the commit tells: [`Value::resolve`]
+    /// puts it in. It is in documents that are not committed yet and in values on their way between the functions of a
+    /// mutation, nowhere else. Until then it is equal to the greatest Int64.
+    CommitTs,
 }
 
 /// A document shared between readers.
@@ -83,6 +88,7 @@ impl Value {
             Value::Bytes(_) => "bytes",
             Value::Array(_) => "array",
             Value::Object(_) => "object",
+            Value::CommitTs => "commitTs",
         }
     }
 
@@ -151,7 +157,7 @@ impl Value {
     pub fn size(&self) -> usize {
         match self {
             Value::Null | Value::Boolean(_) => 1,
-            Value::Int64(_) | Value::Float64(_) => 9,
+            Value::Int64(_) | Value::Float64(_) | Value::CommitTs => 9,
             Value::String(text) => text.len() + 2,
             Value::Bytes(bytes) => bytes.len() + 2,
             Value::Array(elements) => 2 + elements.iter().map(Value::size).sum::<usize>(),
@@ -165,6 +171,30 @@ impl Value {
             Value::Array(elements) => 1 + elements.iter().map(Value::nesting).max().unwrap_or(0),
             Value::Object(object) => object.nesting(),
             _ => 0,
+        }
+    }
+
+    /// Whether there is no [`Value::CommitTs`] in it.
+    pub fn is_resolved(&self) -> bool {
+        match self {
+            Value::CommitTs => false,
+            Value::Array(elements) => elements.iter().all(Value::is_resolved),
+            Value::Object(object) => object.is_resolved(),
+            _ => true,
+        }
+    }
+
+    /// Puts the commit's timestamp in the place of each [`Value::CommitTs`].
+    pub fn resolve(&mut self, ts: Timestamp) {
+        match self {
+            Value::CommitTs => {
+                *self = Value::Int64(i64::try_from(ts.0).expect("timestamps stay below 2^63"));
+            }
+            Value::Array(elements) => {
+                elements.iter_mut().for_each(|element| element.resolve(ts));
+            }
+            Value::Object(object) => object.resolve(ts),
+            _ => {}
         }
     }
 
@@ -202,7 +232,7 @@ impl Value {
     fn rank(&self) -> u8 {
         match self {
             Value::Null => 0,
-            Value::Int64(_) => 1,
+            Value::Int64(_) | Value::CommitTs => 1,
             Value::Float64(_) => 2,
             Value::Boolean(_) => 3,
             Value::String(_) => 4,
@@ -263,6 +293,8 @@ impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Value::Int64(a), Value::Int64(b)) => a.cmp(b),
+            (Value::Int64(a), Value::CommitTs) => a.cmp(&i64::MAX),
+            (Value::CommitTs, Value::Int64(b)) => i64::MAX.cmp(b),
             (Value::Float64(a), Value::Float64(b)) => a.total_cmp(b),
             (Value::Boolean(a), Value::Boolean(b)) => a.cmp(b),
             // Rust compares strings by their UTF-8 bytes.
@@ -295,6 +327,7 @@ impl Hash for Value {
         match self {
             Value::Null => {}
             Value::Int64(number) => number.hash(state),
+            Value::CommitTs => i64::MAX.hash(state),
             // Two doubles are equal in totalOrder exactly if their bits are.
             Value::Float64(number) => number.to_bits().hash(state),
             Value::Boolean(truth) => truth.hash(state),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::Value;
 use super::name::is_identifier;
+use crate::timestamp::Timestamp;
 use crate::{Error, Result};
 
 /// Longest field name, in bytes.
@@ -151,6 +152,16 @@ impl Object {
     pub fn size(&self) -> usize {
         let fields = self.0.iter().map(|(n, v)| n.len() + 1 + v.size());
         2 + fields.sum::<usize>()
+    }
+
+    /// Whether there is no [`Value::CommitTs`] in it.
+    pub fn is_resolved(&self) -> bool {
+        self.0.iter().all(|(_, value)| value.is_resolved())
+    }
+
+    /// Puts the commit's timestamp in the place of each [`Value::CommitTs`].
+    pub fn resolve(&mut self, ts: Timestamp) {
+        self.0.iter_mut().for_each(|(_, value)| value.resolve(ts));
     }
 
     /// Nesting as [`Value::nesting`] counts it; at least 1.

@@ -24,6 +24,7 @@ impl fmt::Display for Value {
                 f.write_str("]")
             }
             Value::Object(object) => object.fmt(f),
+            Value::CommitTs => f.write_str("[unresolved commit timestamp]"),
         }
     }
 }

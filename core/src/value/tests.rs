@@ -142,3 +142,31 @@ proptest! {
         }
     }
 }
+
+/// Until it is resolved, a commit's timestamp is as the greatest Int64, and only functions may write it.
+#[test]
+fn a_commit_timestamp_is_unresolved_until_the_commit() {
+    let text = r#"{"at":{"$commitTs":null},"list":[{"$commitTs":null},1.0]}"#;
+    let mut value = Value::from_unresolved_str(text).unwrap();
+    assert_eq!(value.to_json_string(), text);
+    assert!(!value.is_resolved());
+    let greatest = Value::Int64(i64::MAX);
+    assert_eq!(Value::CommitTs, greatest);
+    assert!(Value::CommitTs > Value::Int64(i64::MAX - 1) && Value::CommitTs < Value::Float64(0.0));
+    assert_eq!(Value::CommitTs.size(), greatest.size());
+    assert_eq!(
+        crate::key::encode_key(&[Some(&Value::CommitTs)]),
+        crate::key::encode_key(&[Some(&greatest)])
+    );
+    value.resolve(Timestamp(7));
+    assert!(value.is_resolved());
+    let resolved = r#"{"at":{"$integer":"BwAAAAAAAAA="},"list":[{"$integer":"BwAAAAAAAAA="},1.0]}"#;
+    assert_eq!(value.to_json_string(), resolved);
+    for refused in [text, r#"{"$commitTs":1}"#, r#"{"$commitTs":null,"a":1}"#] {
+        let error = Value::from_json_str(refused).unwrap_err();
+        assert_eq!(error.code, "InvalidConvexValue", "{error}");
+    }
+    for refused in [r#"{"$commitTs":1}"#, r#"{"$commitTs":null,"a":1}"#] {
+        assert!(Value::from_unresolved_str(refused).is_err(), "{refused}");
+    }
+}

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use concave_core::limits::Limits;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -54,7 +55,8 @@ pub async fn serve(
                     let limits = gate.limits;
                     tokio::spawn(converse(
                         connection,
-                        router.clone(),
+                        // Functions are told where their request comes from.
+                        router.clone().layer(Extension(ConnectInfo(peer))),
                         limits,
                         stopped.clone(),
                     ));

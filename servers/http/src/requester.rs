@@ -1,14 +1,15 @@
 //! Who sends a request, by its headers.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use concave_core::driver::{Backend, Caller, Client};
+use concave_core::driver::{Backend, Caller, Client, RequestSource};
 use concave_core::identity::{Identity, UserIdentity};
 use concave_core::origin::AdminAccess;
 use concave_core::request_id::RequestId;
@@ -30,6 +31,8 @@ pub struct Requester {
     credential: Option<Credential>,
     /// Whether admin keys are taken from where it comes from.
     access: AdminAccess,
+    address: Option<IpAddr>,
+    source: Arc<RequestSource>,
 }
 
 impl Requester {
@@ -45,7 +48,8 @@ impl Requester {
         Ok(Caller {
             identity,
             request_id: self.request_id.clone(),
-            client: Client::Http(None),
+            client: Client::Http(self.address),
+            source: self.source.clone(),
         })
     }
 
@@ -93,11 +97,25 @@ impl FromRequestParts<Arc<Backend>> for Requester {
             Some(id) => RequestId::chosen(id),
             None => backend.new_request_id(),
         };
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let address = peer.map(|peer| peer.ip().to_canonical());
+        let header = |name| {
+            let value = parts.headers.get(name);
+            value.and_then(|value: &HeaderValue| value.to_str().ok())
+        };
+        let source = RequestSource::new(
+            address.map(|address| address.to_string()),
+            address.is_some_and(|address| address.is_loopback()),
+            header("x-forwarded-for"),
+            header("user-agent"),
+        );
         Ok(Self {
             client,
             request_id,
             credential,
             access,
+            address,
+            source: Arc::new(source),
         })
     }
 }

@@ -9,14 +9,15 @@ mod frames;
 mod handshake;
 mod socket;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
-use axum::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::response::Response;
 use axum::routing::get;
-use concave_core::driver::{Backend, serve};
+use concave_core::driver::{Backend, RequestSource, serve};
 use concave_core::error::Error;
 use concave_core::origin::AdminAccess;
 use concave_core::sync::ClientVersion;
@@ -58,6 +59,7 @@ fn accept(
     let client = ClientVersion::negotiate(version, header)?;
     client.check_supported()?;
     let access = access(&backend, request.headers());
+    let source = source(&request);
     let response = handshake::switching_protocols(request.headers())?;
     let upgrade = request
         .extensions_mut()
@@ -68,11 +70,26 @@ fn accept(
         // Otherwise the client left before the upgrade was done.
         if let Ok(upgraded) = upgrade.await {
             let socket = Socket::new(&backend, upgraded).await;
-            serve(backend, client, access, socket).await;
+            serve(backend, client, access, source, socket).await;
         }
     };
     runtime.spawn(connection.boxed());
     Ok(response)
+}
+
+/// Where the connection comes from, as functions are told.
+fn source(request: &Request) -> RequestSource {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let header = |name| {
+        let value = request.headers().get(name);
+        value.and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    RequestSource::new(
+        peer.map(|peer| peer.ip().to_canonical().to_string()),
+        peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback()),
+        header("x-forwarded-for"),
+        header("user-agent"),
+    )
 }
 
 /// Whether admin keys are taken on this connection: browsers say which page opens it.

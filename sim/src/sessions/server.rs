@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use concave_core::driver::{
-    Backend, BackendConfig, Caller, Client, HttpClient, HttpResponse, InMemory, serve,
+    Backend, BackendConfig, Caller, Client, HttpClient, HttpResponse, InMemory, RequestSource,
+    serve,
 };
 use concave_core::engine::native::NativeEngine;
 use concave_core::limits::Limits;
@@ -337,6 +338,7 @@ impl Life {
                     life.backend.clone(),
                     client.clone(),
                     AdminAccess::Allowed,
+                    RequestSource::default(),
                     socket,
                 );
                 life.node.spawn(Box::pin(async move {
@@ -353,6 +355,7 @@ fn caller(backend: &Backend) -> Caller {
         identity: Identity::Anonymous,
         request_id: backend.new_request_id(),
         client: Client::Http(None),
+        source: Arc::default(),
     }
 }
 

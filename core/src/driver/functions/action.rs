@@ -197,9 +197,9 @@ impl Functions {
                         return Err(unable(failure));
                     }
                     let catalog = self.shared.database.snapshot().catalog;
-                    let result = outcome
-                        .result
-                        .and_then(|json| function::canonical_result(function, &json, &*catalog));
+                    let result = outcome.result.and_then(|json| {
+                        function::canonical_result(function, &json, &*catalog, false)
+                    });
                     return Ok(ActionResult {
                         result,
                         logs: outcome.logs,
@@ -302,7 +302,16 @@ impl Functions {
             }
             "1.0/actions/schedule" => self.schedule_from_action(context, args).await,
             "1.0/actions/cancel_job" => self.cancel_from_action(args).await,
-            _ => self.shared_answer(path, &context.request_id, context.scheduled, op, args),
+            _ => {
+                let CallContext {
+                    request_id,
+                    source,
+                    scheduled,
+                    ..
+                } = context;
+                let request = || function::request_metadata(request_id, source, *scheduled);
+                self.shared_answer(path, request, op, args)
+            }
         }
     }
 

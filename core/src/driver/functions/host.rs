@@ -6,16 +6,14 @@ use super::Functions;
 use super::syscalls::function_address;
 use crate::engine::{SystemError, SystemResult};
 use crate::function::Arguments;
-use crate::request_id::RequestId;
-use crate::value::{DocumentId, FunctionPath};
+use crate::value::FunctionPath;
 
 impl Functions {
-    /// Answers a system call that needs neither a transaction nor time.
+    /// Answers a system call that needs neither a transaction nor time. `request` tells of the request.
     pub(super) fn shared_answer(
         &self,
         path: &FunctionPath,
-        request_id: &RequestId,
-        scheduled: Option<DocumentId>,
+        request: impl FnOnce() -> Json,
         op: &str,
         args: &str,
     ) -> SystemResult {
@@ -32,11 +30,7 @@ impl Functions {
                 json!({ "name": self.shared.instance_name, "region": null, "class": "s16" })
                     .to_string(),
             ),
-            "1.0/getRequestMetadata" => Ok(json!({
-                "ip": null, "userAgent": null, "requestId": request_id.to_string(),
-                "scheduledFunctionId": scheduled.map(|id| id.encode()), "authToken": null,
-            })
-            .to_string()),
+            "1.0/getRequestMetadata" => Ok(request().to_string()),
             _ => Err(SystemError::new(match missing_feature(op) {
                 Some(feature) => format!("{feature} is not available on this server yet ({op})."),
                 None => format!("Unknown async operation {op}"),

@@ -59,6 +59,45 @@ fn bytes_of(args: &Json) -> usize {
         }
 }
 
+/// Where a request comes from, as functions are told. What no client asked for comes from nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestSource {
+    /// The client's IP address.
+    pub ip: Option<String>,
+    /// The client's `User-Agent`.
+    pub user_agent: Option<String>,
+}
+
+impl RequestSource {
+    /// The source of a request that came from the address `peer`, with these headers. A proxy on this machine
+    /// (`peer_is_local`) names its client in `X-Forwarded-For`: the last address there is the one that it saw itself.
+    pub fn new(
+        peer: Option<String>,
+        peer_is_local: bool,
+        forwarded_for: Option<&str>,
+        user_agent: Option<&str>,
+    ) -> Self {
+        let forwarded = forwarded_for
+            .filter(|_| peer_is_local)
+            .and_then(|list| list.rsplit(',').next())
+            .map(str::trim)
+            .filter(|address| !address.is_empty() && address.len() <= ADDRESS_BYTES_MAX);
+        let user_agent = user_agent.map(|agent| {
+            let end = agent.floor_char_boundary(USER_AGENT_BYTES_MAX);
+            agent[..end].to_owned()
+        });
+        Self {
+            ip: forwarded.map(str::to_owned).or(peer),
+            user_agent,
+        }
+    }
+}
+
+/// Longest text that is taken for an address, bytes.
+const ADDRESS_BYTES_MAX: usize = 64;
+/// So much of a `User-Agent` is kept for as long as the connection, bytes.
+const USER_AGENT_BYTES_MAX: usize = 1024;
+
 /// Who calls a function, and what the call is part of.
 #[derive(Clone, Debug)]
 pub struct CallContext {
@@ -70,6 +109,8 @@ pub struct CallContext {
     pub request_id: RequestId,
     /// Whose share of the places for calls is used.
     pub client: Client,
+    /// Where the request comes from.
+    pub source: Arc<RequestSource>,
     /// How deep actions are nested in actions.
     pub depth: u32,
     /// The scheduled function that the call runs, or that called it.
@@ -90,9 +131,15 @@ impl CallContext {
             access,
             request_id,
             client,
+            source: Arc::default(),
             depth: 0,
             scheduled: None,
         }
+    }
+
+    /// The same, with a source.
+    pub fn with_source(self, source: Arc<RequestSource>) -> Self {
+        Self { source, ..self }
     }
 }
 

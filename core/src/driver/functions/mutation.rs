@@ -150,9 +150,9 @@ impl Functions {
             drop(place);
             let (mut tx, outcome) = match ran {
                 Ran::Before(result) => return Ok(result),
-                Ran::Now(tx, outcome) => (tx, outcome),
+                Ran::Now(ran) => *ran,
             };
-            let UdfOutcome { result, logs, .. } = *outcome;
+            let UdfOutcome { result, logs, .. } = outcome;
             let snapshot = tx.snapshot_ts();
             let usage = tx.usage();
             let log = |failure| {
@@ -191,6 +191,8 @@ impl Functions {
             let (conflict, table) = match database.commit(tx).await {
                 Ok(ts) => {
                     log(None);
+                    let mut value = value;
+                    value.resolve(ts);
                     return Ok(MutationResult {
                         result: Ok(value),
                         logs,
@@ -241,12 +243,12 @@ impl Functions {
         if system::is_system(path) {
             let args = match function::single_argument(path, args) {
                 Ok(args) => args,
-                Err(failure) => return Ok(Ran::Now(tx, Box::new(UdfOutcome::failed(failure)))),
+                Err(failure) => return Ok(Ran::Now(Box::new((tx, UdfOutcome::failed(failure))))),
             };
             let kind = FunctionKind::Mutation;
             let ran = run_system_function(self, context, &mut tx, path, kind, args, None).await?;
             let outcome = UdfOutcome::silent(ran.result);
-            return Ok(Ran::Now(tx, Box::new(outcome)));
+            return Ok(Ran::Now(Box::new((tx, outcome))));
         }
         let deployment = self.deployment(&mut tx).await?;
         let checked = function::find_function(
@@ -258,7 +260,7 @@ impl Functions {
         .and_then(|function| Ok((function, function::single_argument(path, args)?)));
         let (function, args) = match checked {
             Ok(checked) => checked,
-            Err(failure) => return Ok(Ran::Now(tx, Box::new(UdfOutcome::failed(failure)))),
+            Err(failure) => return Ok(Ran::Now(Box::new((tx, UdfOutcome::failed(failure))))),
         };
         let state = self.call_state(
             context,
@@ -268,7 +270,7 @@ impl Functions {
             None,
         );
         let (state, outcome) = self.run_udf(&deployment, function, args, state).await?;
-        Ok(Ran::Now(state.tx, Box::new(outcome)))
+        Ok(Ran::Now(Box::new((state.tx, outcome))))
     }
 
     /// The state of a call that begins now.
@@ -286,6 +288,7 @@ impl Functions {
             kind,
             identity: context.identity.clone(),
             request_id: context.request_id.clone(),
+            source: context.source.clone(),
             now: runtime.now().max(tx.snapshot_ts()),
             seed: runtime.entropy(),
             depth: 0,
@@ -321,7 +324,7 @@ enum Ran {
     /// The request committed in an earlier attempt of its client.
     Before(MutationResult),
     /// It ran; nothing is committed yet.
-    Now(Transaction, Box<UdfOutcome>),
+    Now(Box<(Transaction, UdfOutcome)>),
 }
 
 /// Writes the record by which the same request is recognised when it is sent again, in the mutation's own

@@ -67,6 +67,7 @@ impl Functions {
             kind: function.kind,
             identity: state.identity.clone(),
             request_id: state.request_id.clone(),
+            source: state.source.clone(),
             now: state.now,
             seed,
             depth: state.depth + 1,

@@ -163,7 +163,7 @@ impl Functions {
     ) -> Result<()> {
         let now = self.now();
         match self.cancel_in(tx, id, None, now).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Refusal::Failed(error)) => Err(error),
             Err(Refusal::Thrown(error)) => Err(Error::bad_request(
                 "InvalidScheduledFunction",
@@ -247,6 +247,12 @@ impl Request {
             .ok_or_else(|| args.error("ts", "expected a number"))?;
         let time = ScheduledTime::from_seconds(seconds, now)?;
         let args = args.object("args")?;
+        if !args.is_resolved() {
+            return Err(SystemError::new(format!(
+                "Invalid arguments for \"{}\": a scheduled function cannot take an unresolved placeholder value.",
+                function.stripped()
+            )));
+        }
         Ok(Self {
             function,
             time,

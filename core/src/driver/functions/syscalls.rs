@@ -89,7 +89,7 @@ impl Functions {
             )
             .into()),
             _ => self
-                .shared_answer(&state.path, &state.request_id, state.scheduled, op, args)
+                .shared_answer(&state.path, || state.request_metadata(), op, args)
                 .map_err(Refusal::Thrown),
         };
         match answer {

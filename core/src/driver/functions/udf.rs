@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, Either, select};
 
 use super::Functions;
 use crate::deploy::{Deployment, FunctionDefinition};
-use crate::engine::{Cause, Failure, FunctionCall, LogLine, Observed, Reply, Turn};
+use crate::engine::{Cause, Failure, FunctionCall, FunctionKind, LogLine, Observed, Reply, Turn};
 use crate::error::{Error, Result};
 use crate::function::{self, CallCell, CallState, Spent};
 use crate::value::{Object, Value};
@@ -129,9 +129,10 @@ impl Functions {
         };
         let mut logs = std::mem::take(&mut state.nested_logs);
         logs.extend(outcome.logs);
-        let result = outcome
-            .result
-            .and_then(|json| function::canonical_result(function, &json, state.tx.catalog()));
+        let unresolved = state.depth > 0 || state.kind == FunctionKind::Mutation;
+        let result = outcome.result.and_then(|json| {
+            function::canonical_result(function, &json, state.tx.catalog(), unresolved)
+        });
         if state.depth == 0 {
             let spent = Spent {
                 usage: state.tx.usage(),

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 
 use crate::driver::functions::Admitted;
 use crate::driver::intake::{LONG_BYTES, Parsed};
-use crate::driver::{Backend, CallContext, Client, MutationKey};
+use crate::driver::{Backend, CallContext, Client, MutationKey, RequestSource};
 use crate::engine::{Failure, LogLine};
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::identity::Identity;
@@ -35,9 +35,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) async fn run_mutation(
     backend: Arc<Backend>,
     client: Client,
+    source: Arc<RequestSource>,
     request: CallRequest,
 ) -> Result<MutationOutcome> {
-    let call = Arc::new(Call::new(backend, client, request));
+    let call = Arc::new(Call::new(backend, client, source, request));
     let runtime = call.backend.database().runtime();
     let begun = runtime.monotonic();
     let mut pause = FIRST_PAUSE;
@@ -109,8 +110,13 @@ async fn try_mutation(call: &Arc<Call>) -> Result<MutationOutcome> {
 pub(super) struct Action(Call);
 
 impl Action {
-    pub(super) fn new(backend: Arc<Backend>, client: Client, request: CallRequest) -> Self {
-        Self(Call::new(backend, client, request))
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        client: Client,
+        source: Arc<RequestSource>,
+        request: CallRequest,
+    ) -> Self {
+        Self(Call::new(backend, client, source, request))
     }
 
     /// Waits until the action may run. Gives the action back, or how it ended.
@@ -222,10 +228,16 @@ struct Call {
 }
 
 impl Call {
-    fn new(backend: Arc<Backend>, client: Client, request: CallRequest) -> Self {
+    fn new(
+        backend: Arc<Backend>,
+        client: Client,
+        source: Arc<RequestSource>,
+        request: CallRequest,
+    ) -> Self {
         let request_id = request.log_id().unwrap_or_else(|| new_request_id(&backend));
         Self {
-            context: CallContext::new(Arc::clone(&request.identity), request_id, client),
+            context: CallContext::new(Arc::clone(&request.identity), request_id, client)
+                .with_source(source),
             redacted: backend.hides_from(&request.identity),
             request,
             backend,

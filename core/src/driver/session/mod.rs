@@ -27,7 +27,7 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 
 use super::functions::Admitted;
 use super::intake::{LONG_BYTES, Parsed};
-use super::{Backend, CallContext, Client, LiveQuery, Subscription, Watcher};
+use super::{Backend, CallContext, Client, LiveQuery, RequestSource, Subscription, Watcher};
 use crate::engine::Failure;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::origin::AdminAccess;
@@ -73,12 +73,17 @@ const CLOSE_TIME: Duration = Duration::from_secs(10);
 /// `socket` is both directions: a stream that ends, and a sink that fails, when the client is gone. Flushing the sink
 /// means that the network has taken what was sent; the driver's memory is bounded by that. `access` says whether admin
 /// keys are taken from this client.
-pub async fn serve<T>(backend: Arc<Backend>, client: ClientVersion, access: AdminAccess, socket: T)
-where
+pub async fn serve<T>(
+    backend: Arc<Backend>,
+    client: ClientVersion,
+    access: AdminAccess,
+    source: RequestSource,
+    socket: T,
+) where
     T: Stream<Item = Incoming> + Sink<Outgoing> + Unpin,
 {
     let runtime = backend.database().runtime().clone();
-    let connection = Connection::new(backend, client, access, socket);
+    let connection = Connection::new(backend, client, access, source, socket);
     if let Some((socket, outbound)) = connection.converse().await {
         part(&runtime, socket, outbound).await;
     }
@@ -114,6 +119,7 @@ struct Connection<T> {
     backend: Arc<Backend>,
     runtime: RuntimeHandle,
     client: Client,
+    source: Arc<RequestSource>,
     session: Session,
     access: AdminAccess,
     limits: Limits,
@@ -182,7 +188,13 @@ impl<T> Connection<T>
 where
     T: Stream<Item = Incoming> + Sink<Outgoing> + Unpin,
 {
-    fn new(backend: Arc<Backend>, client: ClientVersion, access: AdminAccess, socket: T) -> Self {
+    fn new(
+        backend: Arc<Backend>,
+        client: ClientVersion,
+        access: AdminAccess,
+        source: RequestSource,
+        socket: T,
+    ) -> Self {
         let runtime = backend.database().runtime().clone();
         let limits = Limits::from(&backend.config().limits);
         let config = SessionConfig {
@@ -192,6 +204,7 @@ where
         let (invalidation_sender, invalidations) = mpsc::unbounded();
         let connection = Self {
             client: backend.functions().new_session(),
+            source: Arc::new(source),
             session: Session::new(config, now(&runtime)),
             access,
             limits,
@@ -359,14 +372,24 @@ where
             }
             Effect::RunMutation(request) => {
                 let request_id = request.request_id;
-                let outcome = call::run_mutation(self.backend.clone(), self.client, request);
+                let outcome = call::run_mutation(
+                    self.backend.clone(),
+                    self.client,
+                    self.source.clone(),
+                    request,
+                );
                 self.wait_for(
                     outcome.map(move |result| Input::MutationDone { request_id, result }),
                 );
             }
             Effect::RunAction(request) => {
                 let request_id = request.request_id;
-                let action = Action::new(self.backend.clone(), self.client, request);
+                let action = Action::new(
+                    self.backend.clone(),
+                    self.client,
+                    self.source.clone(),
+                    request,
+                );
                 let admitted = action.admit();
                 let admitted =
                     admitted.map(move |admitted| Done::Admitted(request_id, Box::new(admitted)));

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::deploy::{Analysis, DeploymentRecord};
 use crate::driver::testing::ThreadRuntime;
-use crate::driver::{BackendConfig, HttpClient, HttpResponse};
+use crate::driver::{BackendConfig, HttpClient, HttpResponse, RequestSource};
 use crate::engine::native::NativeEngine;
 use crate::engine::{Evaluation, Failure, FunctionEngine, FunctionKind, Program};
 use crate::persistence::memory::MemoryPersistence;
@@ -136,6 +136,7 @@ impl World {
             self.backend.clone(),
             ClientVersion::unknown(),
             AdminAccess::Allowed,
+            RequestSource::default(),
             socket,
         );
         self.backend.database().runtime().spawn(served.boxed());

@@ -386,7 +386,7 @@ mod tests {
         match value {
             None => "unset",
             Some(Value::Null) => "null",
-            Some(Value::Int64(_)) => "bigint",
+            Some(Value::Int64(_) | Value::CommitTs) => "bigint",
             Some(Value::Float64(_)) => "number",
             Some(Value::Boolean(_)) => "boolean",
             Some(Value::String(_)) => "string",

@@ -138,7 +138,7 @@ fn what_was_undone_does_not_count() {
     let remaining = metrics["documentsWritten"]["remaining"].as_f64();
     assert_eq!(remaining, Some(DOCUMENTS_WRITTEN_MAX as f64 - 4.0));
     let count = block_on(backend.query(&anyone(), "calls:count", json!({"table": "docs"}), None));
-    assert_eq!(count.unwrap().result.unwrap(), number(3.0));
+    assert_eq!(count.unwrap().result.unwrap(), number(4.0));
 }
 
 #[test]
@@ -179,7 +179,11 @@ fn a_page_of_a_nested_query_keeps_its_end() {
             run(&context, "query", json!({"name": "page"}), json!({})).await
         }),
     );
-    let context = CallContext::new(Identity::Anonymous, RequestId::from_bytes([0; 8]));
+    let context = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
     let page = |journal: Option<String>| {
         let snapshot = backend.database().snapshot();
         let functions = backend.functions();
@@ -438,4 +442,154 @@ fn who_comes_near_a_limit_is_warned() {
         panic!("two warnings");
     };
     assert!(bytes.starts_with("[WARN] Many bytes written"), "{bytes}");
+}
+
+/// The places of a mutation where its commit's timestamp may be, and those where it may not.
+#[test]
+fn a_commit_timestamp_is_resolved_by_the_commit() {
+    let commit_ts = || json!({"$commitTs": null});
+    let engine = engine()
+        .function(
+            "calls:test",
+            FunctionKind::Mutation,
+            move |context: NativeContext, args: Json| async move {
+                let id = insert(
+                    &context,
+                    "docs",
+                    json!({"ts": commit_ts(), "list": [commit_ts()]}),
+                )
+                .await?;
+                let get = json!({"id": id, "isSystem": false});
+                assert_eq!(context.call("1.0/get", get).await?["ts"], commit_ts());
+                let patched = json!({"id": id, "value": {"also": commit_ts()}});
+                context.call("1.0/shallowMerge", patched).await?;
+                let echo = json!({"name": "echo", "value": commit_ts()});
+                assert_eq!(
+                    run(&context, "query", echo, json!({})).await?["value"],
+                    commit_ts()
+                );
+                let time = context.now().as_millis_f64() / 1e3;
+                let job = json!({"name": "calls:work", "ts": time, "args": {"ts": commit_ts()}});
+                let refused = context.call("1.0/schedule", job).await.unwrap_err();
+                assert!(
+                    refused.message.contains("unresolved placeholder"),
+                    "{refused}"
+                );
+                if args["fails"] == true {
+                    return Err(Failure::new("on purpose"));
+                }
+                Ok(json!({"ts": commit_ts()}))
+            },
+        )
+        .function("calls:echo", FunctionKind::Query, async |_, args| Ok(args))
+        .function("calls:make", FunctionKind::Query, move |_, _| async move {
+            Ok(commit_ts())
+        })
+        .function("calls:act", FunctionKind::Action, move |_, _| async move {
+            Ok(commit_ts())
+        })
+        .function("calls:all", FunctionKind::Query, async |context, _| {
+            context.collect(scan("docs")).await.map(Json::from)
+        });
+    let backend = deploy(engine);
+    let context = CallContext::new(
+        Identity::Anonymous,
+        RequestId::from_bytes([0; 8]),
+        Client::Http(None),
+    );
+    let mut expected = Vec::new();
+    for request in 0..3 {
+        let key = MutationKey {
+            session_id: "3f8e0c1a-7b52-4d0e-9a41-5c0f2d6b7e91".into(),
+            request,
+        };
+        let call = || {
+            let functions = backend.functions();
+            block_on(functions.mutation(&context, "calls:test", json!([{}]), Some(&key))).unwrap()
+        };
+        let (done, again) = (call(), call());
+        let ts = crate::Value::Int64(i64::try_from(done.ts.0).unwrap());
+        let result = done.result.unwrap();
+        assert_eq!(result.as_object().unwrap().get("ts"), Some(&ts));
+        assert_eq!(again.result.unwrap(), result, "the record has it, too");
+        expected.push(ts.to_json());
+    }
+    let all = block_on(backend.query(&anyone(), "calls:all", json!({}), None)).unwrap();
+    let all = all.result.unwrap().to_json();
+    for (row, ts) in all.as_array().unwrap().iter().zip(&expected) {
+        assert_eq!((&row["ts"], &row["list"][0], &row["also"]), (ts, ts, ts));
+    }
+    assert_eq!(all.as_array().unwrap().len(), expected.len());
+    for (path, text) in [
+        (
+            "calls:make",
+            "queries cannot return an unresolved placeholder value",
+        ),
+        (
+            "calls:act",
+            "only mutations can return an unresolved placeholder value",
+        ),
+    ] {
+        let done = block_on(backend.function(&anyone(), path, json!({}))).unwrap();
+        let failure = done.result.unwrap_err();
+        assert!(failure.text.contains(text), "{}", failure.text);
+    }
+    let sent = block_on(backend.query(&anyone(), "calls:echo", json!({"ts": commit_ts()}), None));
+    assert!(sent.unwrap().result.unwrap_err().text.contains("reserved"));
+}
+
+#[test]
+fn functions_know_where_their_request_comes_from() {
+    use crate::driver::RequestSource;
+    let metadata = async |context: NativeContext, _: Json| {
+        context.call("1.0/getRequestMetadata", json!({})).await
+    };
+    let backend = deploy(
+        engine()
+            .function("calls:request", FunctionKind::Mutation, metadata)
+            .function("calls:query", FunctionKind::Query, metadata)
+            .function("calls:act", FunctionKind::Action, async |context, _| {
+                let call = json!({"name": "calls:request", "args": {}});
+                context.call("1.0/actions/mutation", call).await
+            })
+            .function("calls:test", FunctionKind::Mutation, async |context, _| {
+                run(&context, "mutation", json!({"name": "request"}), json!({})).await
+            }),
+    );
+    let source = RequestSource::new(
+        Some("10.0.0.7".into()),
+        false,
+        Some("1.2.3.4"),
+        Some("tests"),
+    );
+    let caller = Caller {
+        source: Arc::new(source),
+        ..anyone()
+    };
+    for path in ["calls:request", "calls:act", "calls:test"] {
+        let done = block_on(backend.function(&caller, path, json!({}))).unwrap();
+        assert_eq!(
+            done.result
+                .unwrap_or_else(|failure| panic!("{}", failure.text))
+                .to_json(),
+            json!({
+                "ip": "10.0.0.7", "userAgent": "tests", "requestId": caller.request_id.to_string(),
+                "scheduledFunctionId": null, "authToken": null,
+            }),
+            "{path}"
+        );
+    }
+    let query = block_on(backend.function(&caller, "calls:query", json!({}))).unwrap();
+    let text = query.result.unwrap_err().text;
+    assert!(text.contains("It is not available in queries"), "{text}");
+    // Only a proxy on this machine is believed, and of what it says the end, which it saw itself.
+    let ip = |is_local, forwarded| {
+        RequestSource::new(Some("127.0.0.1".into()), is_local, forwarded, None)
+            .ip
+            .unwrap()
+    };
+    assert_eq!(ip(true, None), "127.0.0.1");
+    assert_eq!(ip(true, Some("6.6.6.6, 1.2.3.4")), "1.2.3.4");
+    assert_eq!(ip(true, Some(" ")), "127.0.0.1");
+    assert_eq!(ip(false, Some("1.2.3.4")), "127.0.0.1");
 }

@@ -95,14 +95,17 @@ fn a_mutation_that_cancels_itself_is_warned_and_goes_on() {
         assert_eq!(process.finished(&id)["state"], json!({"kind": "success"}));
         let id = id.as_str().unwrap();
         expected.push(format!("{id} \"inProgress\" fine \"inProgress\""));
-        let logs = block_on(process.backend.stream_function_logs(0.0, true)).unwrap();
         let warned = |line: &&Json| {
             line["logLines"]
                 .to_string()
                 .contains("cannot cancel itself")
         };
-        let warned = logs["entries"].as_array().unwrap().iter().filter(warned);
-        assert_eq!(warned.count(), expected.len(), "{logs}");
+        // The log comes after the commit.
+        until("it is warned", || {
+            let logs = block_on(process.backend.stream_function_logs(0.0, true)).unwrap();
+            let warned = logs["entries"].as_array()?.iter().filter(warned).count();
+            (warned == expected.len()).then_some(())
+        });
     }
     assert_eq!(process.notes(), expected);
 }

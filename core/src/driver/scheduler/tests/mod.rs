@@ -277,6 +277,7 @@ fn anyone() -> Caller {
         identity: Identity::Anonymous,
         request_id: RequestId::from_bytes([0; 8]),
         client: Client::Http(None),
+        source: Arc::default(),
     }
 }
 
