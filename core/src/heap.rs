@@ -52,7 +52,11 @@ impl<T: Heap, E: Heap> Heap for Result<T, E> {
 impl Heap for Value {
     fn heap_bytes(&self) -> usize {
         match self {
-            Value::Null | Value::Int64(_) | Value::Float64(_) | Value::Boolean(_) => 0,
+            Value::Null
+            | Value::Int64(_)
+            | Value::Float64(_)
+            | Value::Boolean(_)
+            | Value::CommitTs => 0,
             Value::String(text) => text.heap_bytes(),
             Value::Bytes(bytes) => piece(bytes.capacity()),
             Value::Array(elements) => elements.heap_bytes(),
