@@ -169,10 +169,10 @@ fn stack(text: &str) {
         import_time: Timestamp::ZERO,
     };
     let maps = SourceMaps::default();
-    let frames = maps.frames(&program, stack);
+    let frames = maps.frames(&program, stack, &[]);
     assert!(frames.len() <= stack.lines().count());
     assert_eq!(
-        maps.frames(&program, stack),
+        maps.frames(&program, stack, &[]),
         frames,
         "read once, used twice"
     );
