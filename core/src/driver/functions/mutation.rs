@@ -368,8 +368,10 @@ fn read_record(row: &Row) -> Result<MutationResult> {
     let ts = row.ts.ok_or_else(damaged)?;
     let result = match (record.get(JSON), record.get(TOO_LARGE)) {
         (Some(Value::String(json)), _) => {
-            let json = serde_json::from_str(json).map_err(|_| damaged())?;
-            Ok(Value::from_json(json)?)
+            // The commit's timestamp was not known when the text was made.
+            let mut value = Value::from_unresolved_str(json).map_err(|_| damaged())?;
+            value.resolve(ts);
+            Ok(value)
         }
         (_, Some(Value::Int64(bytes))) => Err(Failure::new(format!(
             "The mutation has committed, but the connection broke before its result came, and a result of {bytes} \
