@@ -148,7 +148,8 @@ test("a commit's timestamp is in what it wrote and returned, in the order of com
   assert.ok(live.ts > second.ts);
   await assert.rejects(http.mutation(api.scheduleAt, {}), /cannot take an unresolved placeholder value/);
   const echo = { path: "docs:echo", args: [{ value: { $commitTs: null } }], format: "json" };
-  const response = await fetch(`${server.url}/api/query`, { method: "POST", body: JSON.stringify(echo) });
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${server.url}/api/query`, { method: "POST", headers, body: JSON.stringify(echo) });
   assert.match(await response.text(), /starts with '\$', which is reserved/);
 });
 
