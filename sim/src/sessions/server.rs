@@ -102,7 +102,7 @@ impl Server {
     /// # Errors
     /// If storage fails; it may be tried again.
     pub async fn start(&self) -> Result<(), Error> {
-        self.start_with(self.retention).await
+        self.start_with(self.retention, RECEIPTS).await
     }
 
     /// Like [`Self::start`], for a judge: nothing is deleted.
@@ -110,10 +110,14 @@ impl Server {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_still(&self) -> Result<(), Error> {
-        self.start_with(None).await
+        self.start_with(None, Duration::MAX).await
     }
 
-    async fn start_with(&self, retention: Option<Retention>) -> Result<(), Error> {
+    async fn start_with(
+        &self,
+        retention: Option<Retention>,
+        receipts: Duration,
+    ) -> Result<(), Error> {
         let ahead = *lock(&self.clock_ahead_ns);
         let node = self.supervisor.sibling(ahead);
         let engine = FaultyEngine::new(self.engine.clone(), node.clone(), self.faults.clone());
@@ -126,7 +130,7 @@ impl Server {
             redact: false,
             retention: retention.map(|retention| retention.window),
             limits: Limits {
-                receipts: RECEIPTS,
+                receipts,
                 ..Limits::default()
             },
         };
