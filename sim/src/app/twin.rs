@@ -129,9 +129,8 @@ impl State {
                 let nth = args.get("nth").and_then(Value::as_f64).unwrap_or_default();
                 match jobs.get(nth as usize % jobs.len().max(1)) {
                     None => Value::Null,
-                    Some(job) if job_token(job) == token => {
-                        return Err("cannot cancel itself");
-                    }
+                    // A job that cancels itself is warned, and goes on.
+                    Some(job) if job_token(job) == token => job_token(job).into(),
                     Some(job) => {
                         writes.push(Write::Cancel(job_token(job)));
                         job_token(job).into()
