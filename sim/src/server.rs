@@ -299,18 +299,20 @@ impl Server {
 /// # Errors
 /// If they do not go.
 pub(crate) async fn delete_all_old(db: &Database) -> Result<Timestamp, String> {
-    let newest = db.snapshot().ts;
-    let target = db.oldest_read().min(Timestamp(newest.0 - 1));
     let deleting = RetentionLoop::start(db, Duration::ZERO);
+    // The scheduler still forgets jobs that have grown old. Only when everything that may go has gone is nothing being
+    // deleted while others look.
+    let target = || db.oldest_read().min(Timestamp(db.snapshot().ts.0 - 1));
     for _ in 0..LOOKS.1 {
-        if deleting.status().done >= target {
-            return Ok(deleting.status().done);
+        let done = deleting.status().done;
+        if done >= target() {
+            return Ok(done);
         }
         db.runtime().sleep(LOOKS.0).await;
     }
     Err(format!(
         "old versions up to {} do not go: {:?}",
-        target.0,
+        target().0,
         deleting.status()
     ))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use concave_core::driver::InMemory;
 use concave_core::runtime::Runtime;
 
-use super::server::Server;
+use super::server::{RECEIPTS, Server};
 use crate::executor::Node;
 
 /// Within this time a server notices that clients have vanished, and ends what it did for them.
@@ -63,5 +63,21 @@ pub async fn check(server: &Server, tasks: usize, supervisor: &Node) -> Result<(
     if !is_little {
         return Err(format!("at rest, the server keeps {kept:?}"));
     }
-    Ok(())
+    records_go(server, supervisor).await
+}
+
+/// Records of requests go from storage when their clients do not come back.
+async fn records_go(server: &Server, supervisor: &Node) -> Result<(), String> {
+    let ahead = i64::try_from((RECEIPTS + RECEIPTS / 8).as_nanos());
+    server.jump_clock(ahead.map_err(|error| error.to_string())?);
+    let deadline = supervisor.monotonic() + RECEIPTS / 8;
+    loop {
+        match server.records().await? {
+            0 => return Ok(()),
+            left if supervisor.monotonic() > deadline => {
+                return Err(format!("{left} records of requests do not go"));
+            }
+            _ => supervisor.sleep(LOOK).await,
+        }
+    }
 }
