@@ -9,9 +9,9 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::select;
 
+use super::retention::stored_progress;
 use super::{CommitError, Database};
 use crate::error::{Error, Result};
-use crate::persistence::Persistence;
 use crate::retention::receipts::Old;
 use crate::timestamp::Timestamp;
 use crate::value::DocumentId;
@@ -63,7 +63,7 @@ async fn run(db: &Database, time: Duration) {
 pub(super) async fn round(db: &Database, time: Duration) -> Result<()> {
     let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let horizon = Timestamp(db.runtime().now().0.saturating_sub(nanos));
-    let mut done = stored_progress(&**db.persistence()).await?;
+    let mut done = stored_progress(&**db.persistence(), PROGRESS).await?;
     while done < horizon {
         let begun = db.runtime().monotonic();
         let page = db.persistence().read_log(done, BATCH_REVISIONS).await?;
@@ -112,14 +112,4 @@ async fn delete(db: &Database, old: &Old) -> Result<()> {
 
 fn missing() -> Error {
     Error::internal("The table of mutation results is missing.")
-}
-
-async fn stored_progress(persistence: &dyn Persistence) -> Result<Timestamp> {
-    let Some(stored) = persistence.get_global(PROGRESS).await? else {
-        return Ok(Timestamp::ZERO);
-    };
-    let bytes = <[u8; 8]>::try_from(stored).map_err(|_| {
-        Error::internal("The progress of deleting old records is damaged; it is not a timestamp.")
-    })?;
-    Ok(Timestamp(u64::from_be_bytes(bytes)))
 }

@@ -35,7 +35,7 @@ const IDLE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_se
 /// First and longest wait after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// The global that says how far it has come: a timestamp, eight bytes, the most significant first.
-const PROGRESS: &str = "retention";
+pub(super) const PROGRESS: &str = "retention";
 
 /// What the loop has done since it began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ async fn round(
     let retention = match retention {
         Some(retention) => retention,
         None => {
-            let done = stored_progress(&**db.persistence()).await?;
+            let done = stored_progress(&**db.persistence(), PROGRESS).await?;
             retention.insert(Retention::new(window, done))
         }
     };
@@ -156,12 +156,22 @@ async fn round(
     .await
 }
 
-pub(super) async fn stored_progress(persistence: &dyn Persistence) -> Result<Timestamp> {
-    let Some(stored) = persistence.get_global(PROGRESS).await? else {
+/// How far a loop that follows the log has come: the timestamp, eight bytes, the most significant first, that it keeps
+/// in the global of that name.
+///
+/// # Errors
+/// If storage fails, or what it has is no timestamp.
+pub(super) async fn stored_progress(
+    persistence: &dyn Persistence,
+    global: &'static str,
+) -> Result<Timestamp> {
+    let Some(stored) = persistence.get_global(global).await? else {
         return Ok(Timestamp::ZERO);
     };
     let bytes = <[u8; 8]>::try_from(stored).map_err(|_| {
-        Error::internal("The database's progress of retention is damaged; it is not a timestamp.")
+        Error::internal(format!(
+            "The database's progress of {global} is damaged; it is not a timestamp."
+        ))
     })?;
     Ok(Timestamp(u64::from_be_bytes(bytes)))
 }

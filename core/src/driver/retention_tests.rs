@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use proptest::prelude::*;
 
-use super::retention::{RetentionLoop, pass, run_round, stored_progress};
+use super::retention::{PROGRESS, RetentionLoop, pass, run_round, stored_progress};
 use super::schema_change::set_index;
 use super::testing::ThreadRuntime;
 use super::{Database, backfill};
@@ -183,7 +183,7 @@ impl World {
     }
 
     fn progress(&self) -> Timestamp {
-        block_on(stored_progress(&*self.storage)).unwrap()
+        block_on(stored_progress(&*self.storage, PROGRESS)).unwrap()
     }
 }
 

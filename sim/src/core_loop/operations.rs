@@ -192,14 +192,7 @@ impl Running {
 
     /// Changes rows of a range while it is read, so that they would come up again or not at all if that were seen.
     fn change_while_reading(&mut self, space: &mut Space, table: TableNo) {
-        let scan = Scan {
-            table,
-            by: By::Key,
-            bounds: Some(space.keys()),
-            order: order(space),
-            beyond: None,
-            limit: usize::MAX,
-        };
+        let scan = some_keys(space, table);
         self.scan_beside(space, scan, |this, space, row| match space.rng.u8(..4) {
             0 => this.insert_row(space, table),
             1 => this.delete(space, table, row),
@@ -321,14 +314,8 @@ impl Running {
 
     /// Some rows of a range of keys.
     fn some(&mut self, space: &mut Space, table: TableNo) -> Vec<Seen> {
-        let scan = Scan {
-            table,
-            by: By::Key,
-            bounds: Some(space.keys()),
-            order: order(space),
-            beyond: None,
-            limit: 1 << space.rng.u32(..4),
-        };
+        let mut scan = some_keys(space, table);
+        scan.limit = 1 << space.rng.u32(..4);
         self.scan(space, scan)
     }
 
@@ -406,6 +393,18 @@ pub fn elements(list: &Content) -> Vec<i64> {
     elements
         .map(|element| element.as_i64().expect("elements are numbers"))
         .collect()
+}
+
+/// All rows of a range of keys.
+fn some_keys(space: &mut Space, table: TableNo) -> Scan {
+    Scan {
+        table,
+        by: By::Key,
+        bounds: Some(space.keys()),
+        order: order(space),
+        beyond: None,
+        limit: usize::MAX,
+    }
 }
 
 fn order(space: &mut Space) -> Order {
