@@ -45,8 +45,10 @@ async function mutate(socket, requestId, udfPath, args) {
   return await socket.next((message) => message.type === "MutationResponse" && message.requestId === requestId);
 }
 
-function grown(server, before) {
-  return (memory(server.process.pid).private - before.private) / MIB;
+/** Waits until so many MiB at most have been added to what was `before`; gives how many it is in the end. */
+async function grown(server, before, most) {
+  const after = await untilMemory(server.process.pid, "private", before.private + most * MIB, 30_000);
+  return (after - before.private) / MIB;
 }
 
 test("names that are not there and journals of megabytes are not kept for ever", async () => {
@@ -69,9 +71,8 @@ test("names that are not there and journals of megabytes are not kept for ever",
       await socket.next((message) => message.endVersion?.querySet === n + 2);
     }
     await socket.close();
-    await sleep(3_000);
-    const kept = grown(server, before);
-    assert.ok(kept < 100, `${kept} MiB are kept, of which the cache may have 16`);
+    const kept = await grown(server, before, 80);
+    assert.ok(kept < 80, `${kept} MiB are kept, of which the cache may have 16`);
   });
 });
 
@@ -109,8 +110,8 @@ test("the log of recent writes is bounded by its bytes", async () => {
       assert.equal(body.status, "success", JSON.stringify(body));
     }
     // The page cache of the database's writer is 64 MiB.
-    const kept = grown(server, before);
-    assert.ok(kept < 64 + 60, `${kept} MiB are kept of 280 MiB of keys`);
+    const kept = await grown(server, before, 64 + 40);
+    assert.ok(kept < 64 + 40, `${kept} MiB are kept of 280 MiB of keys`);
   });
 });
 
@@ -121,12 +122,12 @@ test("a server without descriptors says that it cannot now, and can later", asyn
     await mutate(socket, 0, "messages:send", { room: "a", text: "b" });
     const limit = (count) => execFileSync("prlimit", ["--pid", pid, `--nofile=${count}:`]);
     limit(0);
-    // Its module was not imported yet, and importing takes a descriptor.
+    // Its module was not imported yet; with some engines, importing takes a descriptor.
     const modifications = [{ type: "Add", queryId: 1, udfPath: "lists:read", args: [{ names: ["l"] }] }];
     socket.send({ type: "ModifyQuerySet", baseVersion: 1, newVersion: 2, modifications });
     await sleep(1_500);
-    const came = socket.messages.filter(({ modifications }) => modifications?.length > 0);
-    assert.deepEqual(came, [], "the failure is not the query's result");
+    const failed = ({ modifications }) => modifications?.some(({ type }) => type === "QueryFailed");
+    assert.deepEqual(socket.messages.filter(failed), [], "the failure is not the query's result");
     limit(1024);
     const transition = await socket.next((message) => message.modifications?.some(({ queryId }) => queryId === 1));
     assert.equal(transition.modifications[0].type, "QueryUpdated", JSON.stringify(transition));
@@ -196,7 +197,7 @@ test("memory is given back after a time of load", async () => {
     // Caches: of SQLite 64 MiB and 8 MiB for each of 4 readers; the log of functions 8 MiB.
     const caches = 72 * MIB;
     const most = before.resident * 1.25 + caches;
-    const after = await untilMemory(server.process.pid, most, 60_000);
+    const after = await untilMemory(server.process.pid, "resident", most, 60_000);
     assert.ok(after <= most, `${after / MIB} MiB after, ${before.resident / MIB} MiB before`);
   });
 });

@@ -196,10 +196,10 @@ impl State {
             line.running += 1;
             return Ok((ticket, None));
         }
-        let own = self.client_bytes.entry(client).or_default();
+        let own = self.client_bytes.get(&client).copied().unwrap_or_default();
         // One always fits, since it is here already.
         let exceeds = |waiting: usize, limit| waiting > 0 && waiting.saturating_add(bytes) > limit;
-        if exceeds(*own, limits.queued_bytes_per_client) || exceeds(self.bytes, limits.queued_bytes)
+        if exceeds(own, limits.queued_bytes_per_client) || exceeds(self.bytes, limits.queued_bytes)
         {
             return Err(too_many(
                 "The function was not run, because the arguments of those that wait to be run are too large in sum. \
@@ -207,7 +207,7 @@ impl State {
                     .to_owned(),
             ));
         }
-        *own += bytes;
+        self.client_bytes.insert(client, own + bytes);
         self.bytes += bytes;
         let (sender, receiver) = oneshot::channel();
         let waiting = Waiting {
@@ -467,6 +467,9 @@ mod tests {
         assert_eq!(wait(BEA, 5 * OVERHEAD_BYTES + 1).err(), too_many);
         waiting.push(wait(BEA, 5 * OVERHEAD_BYTES).unwrap());
         assert_eq!(wait(BEA, OVERHEAD_BYTES).err(), too_many);
+        // Who was refused at once leaves nothing behind.
+        assert_eq!(wait(Client::Session(3), OVERHEAD_BYTES).err(), too_many);
+        assert_eq!(admission.lock().client_bytes.len(), 2);
         drop(running);
         drop(waiting);
         assert_eq!(admission.lock().bytes, 0);

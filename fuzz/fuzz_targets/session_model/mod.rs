@@ -56,6 +56,8 @@ struct Query {
     key: usize,
     /// Tells it from others of the same id.
     serial: u32,
+    /// The client watched as much as it may already: it shows that, and is not run.
+    is_refused: bool,
 }
 
 /// A mutation that was sent and not answered.
@@ -197,15 +199,18 @@ impl Model {
             } else {
                 let serial = self.next_query;
                 self.next_query += 1;
-                set.insert(id, Query { key, serial });
+                let is_refused = set.len() >= self.limits.queries;
+                let query = Query {
+                    key,
+                    serial,
+                    is_refused,
+                };
+                set.insert(id, query);
                 modifications.push(
                     json!({"type": "Add", "queryId": id, "udfPath": "q", "args": [key],
                     "journal": (change % 2 == 0).then_some("j")}),
                 );
             }
-        }
-        if set.len() > self.limits.queries {
-            self.must_end = true;
         }
         let version = base + 1 + u32::from(changes.len() == 2);
         self.sets.insert(version, set);
@@ -286,6 +291,19 @@ impl Model {
     /// What a query shows.
     fn shown(&self, key: usize, ts: Timestamp, user: User) -> u64 {
         self.count(key, ts) * 10 + u64::from(user.unwrap_or(0))
+    }
+
+    /// What the client sees of a query set.
+    fn expected(
+        &self,
+        set: &BTreeMap<QueryId, Query>,
+        ts: Timestamp,
+        user: User,
+    ) -> BTreeMap<QueryId, u64> {
+        set.iter()
+            .filter(|(_, query)| !query.is_refused)
+            .map(|(id, query)| (*id, self.shown(query.key, ts, user)))
+            .collect()
     }
 
     /// Time passes; timers go off.
@@ -506,6 +524,7 @@ impl Model {
             }
             Effect::RunQuery(run) => {
                 assert_eq!(Some(run.ts), self.begun, "all at one timestamp");
+                assert_ne!(&*run.path, "", "what is refused is not run");
                 let running = self.jobs.iter().filter_map(|job| match job {
                     Job::Query(run) => Some(run.query_id),
                     _ => None,
@@ -632,10 +651,7 @@ impl Model {
         self.version = end;
         self.serials = set.iter().map(|(id, query)| (*id, query.serial)).collect();
         let user = self.users[end.identity as usize];
-        let expected = set
-            .iter()
-            .map(|(id, query)| (*id, self.shown(query.key, end.ts, user)));
-        assert_eq!(self.view, expected.collect(), "at {end:?}");
+        assert_eq!(self.view, self.expected(set, end.ts, user), "at {end:?}");
         if self.owed.is_some_and(|ts| ts <= end.ts) {
             self.owed = None;
         }
@@ -669,10 +685,8 @@ impl Model {
         );
         let (set, _) = self.versions();
         let user = *self.users.last().expect("never empty");
-        let expected = self.sets[&set]
-            .iter()
-            .map(|(id, query)| (*id, self.shown(query.key, self.latest, user)));
-        assert_eq!(self.view, expected.collect(), "the latest");
+        let expected = self.expected(&self.sets[&set], self.latest, user);
+        assert_eq!(self.view, expected, "the latest");
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
+use axum::middleware::AddExtension;
 use axum::{Extension, Router};
 use concave_core::limits::Limits;
 use hyper::server::conn::http1;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep, timeout};
+use tower::Layer;
 
 /// Descriptors that are left for the database, for requests of functions, and for the rest of the program.
 const OTHER_DESCRIPTORS: usize = 256;
@@ -55,8 +57,9 @@ pub async fn serve(
                     let limits = gate.limits;
                     tokio::spawn(converse(
                         connection,
-                        // Functions are told where their request comes from.
-                        router.clone().layer(Extension(ConnectInfo(peer))),
+                        // Functions are told where their request comes from. Around the router, not around each route:
+                        // it is done for every connection.
+                        Extension(ConnectInfo(peer)).layer(router.clone()),
                         limits,
                         stopped.clone(),
                     ));
@@ -82,7 +85,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 async fn converse(
     connection: Connection,
-    router: Router,
+    router: AddExtension<Router, ConnectInfo<SocketAddr>>,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
 ) {

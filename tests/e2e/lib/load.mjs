@@ -69,11 +69,14 @@ export function memory(pid) {
   return { resident: field("VmRSS"), private: field("RssAnon") };
 }
 
-/** Waits until the memory of a process is at most `most` bytes; gives what it is after `timeout` milliseconds at the latest. */
-export async function untilMemory(pid, most, timeout) {
+/**
+ * Waits until the memory of a process is at most `most` bytes, since an allocator gives back in its own time; gives what
+ * it is after `timeout` milliseconds at the latest. `kind`: a field of what `memory` gives.
+ */
+export async function untilMemory(pid, kind, most, timeout) {
   const deadline = Date.now() + timeout;
   for (;;) {
-    const now = memory(pid).resident;
+    const now = memory(pid)[kind];
     if (now <= most || Date.now() > deadline) return now;
     await sleep(1_000);
   }
