@@ -5,9 +5,9 @@
 //! (`world`); every call starts from it. So nothing that JavaScript owns may lie outside of the arena: native functions
 //! (`natives`) are plain C functions, which find the state of the call (`host`) through the runtime.
 //!
-//! A world goes from thread to thread with its place: there are a few threads (`workers`) that run JavaScript, those for
-//! queries and mutations apart from those for actions and evaluations, which may take long. A call that uses up its time or
-//! memory is left by a jump that its code cannot notice (`guard`, `watchdog`).
+//! A world goes from thread to thread with its place: there are threads (`workers`) that run JavaScript, as many at a time
+//! as there are cores, those for queries and mutations apart from those for actions and evaluations, which may take long.
+//! A call that uses up its time or memory is left by a jump that its code cannot notice (`guard`, `watchdog`).
 
 mod arena;
 mod callers;
@@ -37,9 +37,10 @@ use crate::workers::Workers;
 /// How much of the machine the engine may use.
 #[derive(Clone, Copy, Debug)]
 pub struct QuickJsOptions {
-    /// Threads for queries and mutations.
+    /// Threads for queries and mutations. There are more, one for each slot at most, while calls use their processor for
+    /// long.
     pub transaction_threads: usize,
-    /// Threads for actions, and for evaluating modules at push time.
+    /// The same for actions, and for evaluating modules at push time.
     pub action_threads: usize,
     /// Calls at a time.
     pub engine: EngineOptions,
@@ -71,8 +72,8 @@ impl Default for QuickJsOptions {
 /// If a number of threads or slots is zero.
 pub fn start(options: QuickJsOptions) -> io::Result<Arc<dyn FunctionEngine>> {
     assert!(options.transaction_threads > 0 && options.action_threads > 0);
-    let places = |name: &str, threads: usize| {
-        let workers = Arc::new(Workers::start(name, threads)?);
+    let places = |name: &str, threads: usize, slots: usize| {
+        let workers = Arc::new(Workers::start(name, threads, slots)?);
         let make = move || {
             QuickJsPlace::new(
                 workers.clone(),
@@ -84,7 +85,15 @@ pub fn start(options: QuickJsOptions) -> io::Result<Arc<dyn FunctionEngine>> {
     };
     Ok(Arc::new(Engine::new(
         options.engine,
-        places("quickjs", options.transaction_threads)?,
-        places("quickjs-action", options.action_threads)?,
+        places(
+            "quickjs",
+            options.transaction_threads,
+            options.engine.transaction_slots,
+        )?,
+        places(
+            "quickjs-action",
+            options.action_threads,
+            options.engine.action_slots,
+        )?,
     )))
 }
