@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +59,8 @@ pub(crate) struct DatabaseFile {
     move_failed: Arc<AtomicBool>,
     /// `None` in a simulation, which has no other servers.
     _lock: Option<File>,
+    /// Which file it is, by device and inode; unknown in a simulation.
+    identity: Option<(u64, u64)>,
 }
 
 impl DatabaseFile {
@@ -66,15 +69,28 @@ impl DatabaseFile {
     pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Self> {
         let path = canonical(path)?;
         let lock = lock(&path)?;
-        Self {
+        let mut file = Self {
             files: Arc::new(SystemFiles),
             path,
             synchronous,
             sizes: Sizes::default(),
             move_failed: Arc::default(),
             _lock: Some(lock),
+            identity: None,
         }
-        .prepare()
+        .prepare()?;
+        file.identity = identity(&file.path);
+        Ok(file)
+    }
+
+    /// Whether the file has been removed, moved or replaced: what is written into it now, nobody will find again.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.identity.is_some() && identity(&self.path) != self.identity
+    }
+
+    /// The database's path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Like [`Self::open`], on files that nobody else can reach.
@@ -92,6 +108,7 @@ impl DatabaseFile {
             sizes,
             move_failed: Arc::default(),
             _lock: None,
+            identity: None,
         }
         .prepare()
     }
@@ -294,6 +311,12 @@ impl DatabaseFile {
             _ => unavailable(&self.path, error),
         }
     }
+}
+
+/// Device and inode of a file that is there.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Takes the lock that only one server can hold. The operating system releases it when the process ends, however.

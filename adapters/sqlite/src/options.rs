@@ -10,6 +10,9 @@ const READERS_DEFAULT: usize = 4;
 /// More reader threads than this cannot help.
 pub(crate) const READERS_MAX: usize = 64;
 
+/// How URLs of databases begin that have a server of their own.
+const SERVERS: [&str; 4] = ["postgres://", "postgresql://", "mysql://", "mariadb://"];
+
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Synchronous {
@@ -58,6 +61,11 @@ impl SqliteOptions {
                 ),
             )
         };
+        if SERVERS.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(bad(
+                "names a database server, and PostgreSQL and MySQL are not supported yet",
+            ));
+        }
         let rest = url
             .strip_prefix("sqlite://")
             .ok_or_else(|| bad("does not begin with sqlite://"))?;
@@ -118,7 +126,9 @@ mod tests {
     #[test]
     fn bad_urls_say_why() {
         for (url, why) in [
-            ("postgres://x", "does not begin with sqlite://"),
+            ("postgres://x", "are not supported yet"),
+            ("mysql://x/y", "are not supported yet"),
+            ("data.sqlite3", "does not begin with sqlite://"),
             ("sqlite:/x", "does not begin with sqlite://"),
             ("sqlite://", "has no path"),
             ("sqlite:///x/", "names a folder"),

@@ -212,10 +212,22 @@ impl Writer {
     }
 
     fn try_transact(&mut self, body: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
+        let file = Arc::clone(&self.file);
         let connection = self.connection()?;
         let run =
             |sql| -> rusqlite::Result<()> { connection.prepare_cached(sql)?.execute([]).map(drop) };
         run("BEGIN IMMEDIATE").map_err(classify)?;
+        let body = |connection: &Connection| {
+            body(connection)?;
+            if file.is_gone() {
+                return Err(PersistenceError::Other(format!(
+                    "the file {} is not there any more: it has been removed or replaced while this server uses it. \
+                     Nothing is stored until it is back",
+                    file.path().display()
+                )));
+            }
+            Ok(())
+        };
         let error = match body(connection) {
             Ok(()) => match run("COMMIT") {
                 Ok(()) => return Ok(()),
@@ -386,6 +398,28 @@ mod tests {
         }
         assert_eq!(max_ts(&mut writer), 20);
         writer.write(&[revision(i64::MAX as u64, 1)]).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_stored_in_a_file_that_has_gone() {
+        let (folder, mut writer) = test_writer();
+        writer.write(&[revision(1, 10)]).unwrap();
+        let path = writer.file.path().to_owned();
+        let aside = folder.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        let error = writer.write(&[revision(2, 10)]).unwrap_err();
+        assert!(
+            error.to_string().contains("is not there any more"),
+            "{error}"
+        );
+        std::fs::copy(&aside, &path).unwrap();
+        assert!(
+            writer.write(&[revision(2, 10)]).is_err(),
+            "it is another file"
+        );
+        std::fs::rename(&aside, &path).unwrap();
+        writer.write(&[revision(2, 10)]).unwrap();
+        assert_eq!(max_ts(&mut writer), 2);
     }
 
     #[test]

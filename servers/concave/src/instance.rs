@@ -72,7 +72,7 @@ struct Stored {
     secret: String,
 }
 
-/// The file that keeps the name and the secret of the deployment in this database, unless it has a folder of its own.
+/// The file that keeps the name and the secret of the deployment in this database.
 pub fn file_beside(database: &Path) -> PathBuf {
     let mut file = OsString::from(database);
     file.push(".instance.json");

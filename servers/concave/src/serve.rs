@@ -14,12 +14,14 @@ use crate::signals::StopSignals;
 
 pub async fn run(options: ServeOptions) -> Result<(), Problem> {
     let mut signals = StopSignals::listen()?;
+    let persistence = SqliteOptions::parse_url(&options.instance.persistence)?;
+    let limits = options.limits.limits()?;
     let listeners = Listeners {
         api: listen(options.listen).await?,
         site: listen(options.site_listen).await?,
     };
-    let persistence = SqliteOptions::parse_url(&options.instance.persistence)?;
     let database = persistence.path.clone();
+    let is_new = !database.exists();
     let persistence = SqlitePersistence::open(persistence)?;
     if let Some(folder) = &options.static_files {
         check_not_served(&database, folder)?;
@@ -33,7 +35,7 @@ pub async fn run(options: ServeOptions) -> Result<(), Problem> {
             cloud_url: options.cloud_url,
             site_url: options.site_url,
             static_files: options.static_files,
-            limits: options.limits.limits()?,
+            limits,
             access: options.access,
             engine: options.engine,
         },
@@ -41,12 +43,14 @@ pub async fn run(options: ServeOptions) -> Result<(), Problem> {
     .await?;
     let config = server.backend().config();
     say(format!(
-        "Concave {} serves {}\n  API           {}\n  HTTP actions  {}",
+        "Concave {} serves {}\n  API           {}\n  HTTP actions  {} (not there yet)",
         env!("CARGO_PKG_VERSION"),
         config.instance_name,
         config.cloud_url,
         config.site_url
     ));
+    let newly = if is_new { ", made now" } else { "" };
+    say(format!("  Data          in {}{newly}", database.display()));
     match file {
         Some(file) => say(format!("  Secret        in {}", file.display())),
         None => say("  Secret        as given"),

@@ -23,6 +23,8 @@ const END_TIME: Duration = Duration::from_secs(5);
 pub struct ConvexCli {
     pub program: PathBuf,
     pub folder: PathBuf,
+    /// Whether it takes the deployment from environment variables.
+    pub knows_variables: bool,
     /// The deployment.
     pub url: String,
     pub admin_key: String,
@@ -69,6 +71,9 @@ impl ConvexCli {
             .env_remove("CONVEX_DEPLOY_KEY")
             // No questions, no reports to others.
             .env("CI", "1");
+        if !self.knows_variables {
+            command.args(["--url", &self.url, "--admin-key", &self.admin_key]);
+        }
         command
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::cli::DevOptions;
-use crate::instance::Instance;
+use crate::instance::{Instance, file_beside};
 use crate::output::say;
 use crate::problem::Problem;
 use crate::server::{Listeners, Server, ServerOptions, listen};
@@ -38,8 +38,17 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
     make_private(&state)
         .map_err(|error| Problem::new(format!("{} cannot be made: {error}", state.display())))?;
     let listeners = listeners(&options).await?;
-    let persistence = SqlitePersistence::open(SqliteOptions::new(state.join("data.sqlite")))?;
-    let file = state.join("instance.json");
+    let database = state.join("data.sqlite");
+    let persistence = SqlitePersistence::open(SqliteOptions::new(&database)).map_err(|error| {
+        let is_in_use = error.code == "DatabaseLocked";
+        let problem = Problem::from(error);
+        match is_in_use {
+            true => problem.hint("Perhaps `concave dev` runs for this folder in another terminal."),
+            false => problem,
+        }
+    })?;
+    // Where `concave serve` and `concave admin-key` find it, too.
+    let file = file_beside(&database);
     let instance = Instance::load_or_create(&file, None, project.name())?;
     let public = project.folder().join("public");
     let static_files = options
@@ -67,6 +76,7 @@ pub async fn run(options: DevOptions) -> Result<(), Problem> {
     print_addresses(&server, &admin_key, has_files);
     let cli = ConvexCli {
         program: prepared.convex_cli,
+        knows_variables: prepared.knows_variables,
         folder: project.folder().to_owned(),
         url: backend.config().cloud_url.clone(),
         admin_key,
@@ -155,7 +165,7 @@ fn print_addresses(server: &Server, admin_key: &str, has_files: bool) {
         say(format!("  App           {url}/"));
     }
     say(format!("  API           {url}"));
-    say(format!("  HTTP actions  {site}"));
+    say(format!("  HTTP actions  {site} (not there yet)"));
     say(format!("  Admin key     {admin_key}"));
     say(format!("  Errors        {}", server.who_sees_errors()));
     say("\n  For the Convex CLI in another terminal:\n");

@@ -28,15 +28,26 @@ pub struct Project {
 pub struct Prepared {
     /// The app's own Convex CLI.
     pub convex_cli: PathBuf,
+    /// Whether the CLI takes the deployment from environment variables.
+    pub knows_variables: bool,
 }
+
+/// The first version of npm `convex` that takes the deployment from environment variables, `CONVEX_SELF_HOSTED_URL` and
+/// the key: major and minor.
+const VARIABLES_SINCE: (u32, u32) = (1, 18);
 
 impl Project {
     /// Looks at a folder.
     pub fn open(folder: &Path) -> Result<Self, Problem> {
         let shown = folder.display();
+        const WHAT: &str =
+            "Name the folder of an app: one with a package.json and a folder convex.";
         let folder = folder.canonicalize().map_err(|error| {
-            Problem::new(format!("the folder {shown} cannot be opened: {error}"))
+            Problem::new(format!("the folder {shown} cannot be opened: {error}")).hint(WHAT)
         })?;
+        if !folder.is_dir() {
+            return Err(Problem::new(format!("{shown} is not a folder")).hint(WHAT));
+        }
         if !folder.join("package.json").is_file() {
             return Err(Problem::new(format!("{shown} has no package.json")).hint(
                 "Name the folder of an app, or begin one with `npm init` and `npm install convex` there.",
@@ -64,7 +75,7 @@ impl Project {
 
     /// Installs packages if need be, and finds the Convex CLI among them.
     pub async fn prepare(&self) -> Result<Prepared, Problem> {
-        require("node", "Install Node.js 20 or newer: https://nodejs.org").await?;
+        let node = require("node", "Install Node.js 22 or newer: https://nodejs.org").await?;
         let other = OTHER_MANAGERS
             .iter()
             .find(|(lock_file, _)| self.folder.join(lock_file).exists());
@@ -79,18 +90,39 @@ impl Project {
             None if self.must_install() => self.install().await?,
             None => {}
         }
-        let convex_cli = self
+        let packages = self
             .folder
             .ancestors()
-            .map(|folder| folder.join("node_modules/.bin/convex"))
-            .find(|program| program.exists())
+            .map(|folder| folder.join("node_modules"))
+            .find(|packages| packages.join(".bin/convex").exists())
             .ok_or_else(|| {
                 Problem::new("the app does not have the package `convex`").hint(format!(
                     "Run `npm install convex` in {}.",
                     self.folder.display()
                 ))
             })?;
-        Ok(Prepared { convex_cli })
+        let description = std::fs::read(packages.join("convex/package.json")).unwrap_or_default();
+        // What cannot be read is the CLI's own to complain about.
+        let description: Json = serde_json::from_slice(&description).unwrap_or_default();
+        let text = |field: &Json| field.as_str().map(str::to_owned).unwrap_or_default();
+        let version = text(&description["version"]);
+        let (wanted, has) = (
+            numbers(&text(&description["engines"]["node"])),
+            numbers(&node),
+        );
+        if let (Some(wanted), Some(has)) = (wanted, has)
+            && has < wanted
+        {
+            return Err(Problem::new(format!(
+                "the app's package `convex` {version} needs Node.js {} or newer, and this is {node}",
+                wanted.0
+            ))
+            .hint("Install a newer one: https://nodejs.org. Or use an older version of `convex` in the app."));
+        }
+        Ok(Prepared {
+            convex_cli: packages.join(".bin/convex"),
+            knows_variables: numbers(&version).is_none_or(|version| version >= VARIABLES_SINCE),
+        })
     }
 
     /// Whether packages are missing, or older than what lists them.
@@ -140,11 +172,22 @@ fn functions_folder(folder: &Path) -> Result<String, Problem> {
     Ok(json["functions"].as_str().unwrap_or("convex").to_owned())
 }
 
-/// Fails if a program is not installed.
-async fn require(program: &str, hint: &str) -> Result<(), Problem> {
+/// Major and minor number of a version such as `v20.11.1`, or of the least one of a range such as `>=20.0`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
+    let mut parts = digits.split(|c: char| !c.is_ascii_digit());
+    let major = parts.next()?.parse().ok()?;
+    let minor = parts.next().and_then(|minor| minor.parse().ok());
+    Some((major, minor.unwrap_or(0)))
+}
+
+/// The version of a program. Fails if it is not installed.
+async fn require(program: &str, hint: &str) -> Result<String, Problem> {
     let version = Command::new(program).arg("--version").output().await;
     match version {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
         _ => Err(Problem::new(format!("`{program}` is not installed")).hint(hint)),
     }
 }
@@ -180,6 +223,47 @@ mod tests {
         assert!(problem(&folder).contains("no folder src/convex/"));
         fs::create_dir_all(folder.join("src/convex")).unwrap();
         assert_eq!(Project::open(&folder).unwrap().name(), "app");
+        assert!(problem(&folder.join("package.json")).contains("is not a folder"));
+    }
+
+    #[test]
+    fn versions_have_numbers() {
+        for (version, expected) in [
+            ("v20.11.1", Some((20, 11))),
+            (">=22.0.0", Some((22, 0))),
+            (">= 18", Some((18, 0))),
+            ("1.17.4", Some((1, 17))),
+            ("1.50.0-alpha.1", Some((1, 50))),
+            ("", None),
+            ("*", None),
+        ] {
+            assert_eq!(numbers(version), expected, "{version}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_node_is_told_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path();
+        let packages = folder.join("node_modules");
+        fs::create_dir_all(packages.join(".bin")).unwrap();
+        fs::create_dir_all(packages.join("convex")).unwrap();
+        fs::create_dir(folder.join("convex")).unwrap();
+        fs::write(folder.join("package.json"), "{}").unwrap();
+        fs::write(packages.join(".package-lock.json"), "{}").unwrap();
+        fs::write(packages.join(".bin/convex"), "").unwrap();
+        let prepare = async |version: &str, node: &str| {
+            let text = format!(r#"{{"version": "{version}", "engines": {{"node": "{node}"}}}}"#);
+            fs::write(packages.join("convex/package.json"), text).unwrap();
+            Project::open(folder).unwrap().prepare().await
+        };
+        assert!(prepare("1.49.0", ">=18.0.0").await.unwrap().knows_variables);
+        assert!(!prepare("1.17.4", ">=18.0.0").await.unwrap().knows_variables);
+        let Err(problem) = prepare("9.9.0", ">=999.0.0").await else {
+            panic!("no Node.js is so new");
+        };
+        let problem = problem.to_string();
+        assert!(problem.contains("`convex` 9.9.0 needs Node.js 999 or newer, and this is v"));
     }
 
     #[test]
