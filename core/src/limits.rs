@@ -36,12 +36,25 @@ pub enum BadLimit {
         /// How a value of this limit looks.
         example: String,
     },
+    /// With nothing allowed, nothing would work.
+    #[error("the limit `{0}` cannot be zero: nothing would be served")]
+    Zero(&'static str),
 }
+
+/// Limits of what is kept for speed or for people: with zero, nothing is kept.
+const MAY_BE_ZERO: [&str; 5] = [
+    "result_cache",
+    "result_cache_idle",
+    "timed_results",
+    "function_log",
+    "receipt_result",
+];
 
 /// A quantity of a limit: how people write it.
 trait Quantity: Copy {
     fn parse(text: &str) -> Option<Self>;
     fn print(self) -> String;
+    fn is_zero(self) -> bool;
 }
 
 /// A number of bytes.
@@ -79,6 +92,10 @@ impl Quantity for Bytes {
             .unwrap_or(("B", 0));
         format!("{}{unit}", self.0 >> shift)
     }
+
+    fn is_zero(self) -> bool {
+        self.0 == 0
+    }
 }
 
 impl Quantity for Count {
@@ -88,6 +105,10 @@ impl Quantity for Count {
 
     fn print(self) -> String {
         self.0.to_string()
+    }
+
+    fn is_zero(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -108,6 +129,10 @@ impl Quantity for Duration {
             .max_by_key(|(_, size)| *size)
             .unwrap_or(("ms", 1));
         format!("{}{unit}", millis / size)
+    }
+
+    fn is_zero(self) -> bool {
+        Self::is_zero(&self)
     }
 }
 
@@ -146,6 +171,9 @@ macro_rules! limits {
                                 example: limits!(@wrap $unit, Self::default().$name).print(),
                             });
                         };
+                        if parsed.is_zero() && !MAY_BE_ZERO.contains(&stringify!($name)) {
+                            return Err(BadLimit::Zero(stringify!($name)));
+                        }
                         self.$name = limits!(@unwrap $unit, parsed);
                     })+
                     other => return Err(BadLimit::Name(other.to_owned())),
@@ -269,6 +297,9 @@ limits! {
     transition_bytes: bytes = 64 << 20;
     /// Responses that a client has not read yet. Beyond, its connection is closed.
     unread_response_bytes: bytes = 64 << 20;
+    /// What all connections hold at once: the queries that they watch, what waits to be run, and what their clients have
+    /// not read. Beyond, the connection that holds the most is closed.
+    connection_bytes: bytes = 192 << 20;
 }
 
 impl Limits {
@@ -322,6 +353,27 @@ mod tests {
             let error = refused(&format!("result_cache={value}"));
             assert!(matches!(error, BadLimit::Value { .. }), "{value}");
         }
+        for (setting, name) in [
+            ("connections=0", "connections"),
+            ("body_bytes=0KiB", "body_bytes"),
+            ("queue_time=0s", "queue_time"),
+        ] {
+            assert_eq!(refused(setting), BadLimit::Zero(name));
+        }
+    }
+
+    #[test]
+    fn caches_can_be_switched_off() {
+        let mut limits = Limits::default();
+        for name in MAY_BE_ZERO {
+            let unit = if name.contains("idle") || name.contains("timed") {
+                "s"
+            } else {
+                ""
+            };
+            limits.apply(&format!("{name}=0{unit}")).unwrap();
+        }
+        assert_eq!((limits.result_cache, limits.function_log), (0, 0));
     }
 
     #[test]

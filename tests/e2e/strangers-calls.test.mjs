@@ -4,7 +4,9 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { connect } from "node:net";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Socket } from "./lib/socket.mjs";
 import { endure } from "./lib/strangers.mjs";
 import { until, within } from "./lib/wait.mjs";
@@ -130,6 +132,46 @@ test("mutations with index keys of 900 KB", async () => {
       );
       for (const { status, body } of stored) assert.equal(status, 200, JSON.stringify(body));
     }
+  });
+});
+
+/** Asks over HTTP for a result of 15 MiB, and reads nothing of it. */
+function askAndTurnAway(server, n) {
+  const connection = connect(server.port, "127.0.0.1");
+  connection.on("error", () => {});
+  connection.pause();
+  const body = JSON.stringify({ path: "targets:echo", args: { value: `${n} ${"x".repeat(15 * MIB)}` } });
+  const head = ["POST /api/query HTTP/1.1", "host: localhost", "content-type: application/json"];
+  connection.write([...head, `content-length: ${body.length}`, "", body].join("\r\n"));
+  return connection;
+}
+
+test("results of 15 MiB that nobody reads", async () => {
+  await endure(async (server) => {
+    const connections = [];
+    for (const n of count(90)) {
+      connections.push(askAndTurnAway(server, n));
+      await sleep(100);
+    }
+    await sleep(2_000);
+    for (const connection of connections) connection.destroy();
+  });
+});
+
+test("live queries with arguments and results of 15 MiB, of clients that read nothing", async () => {
+  await endure(async (server) => {
+    const sockets = [];
+    for (const n of count(60)) {
+      const socket = await Socket.connect(server);
+      socket.socket.pause();
+      const args = [{ value: `${n} ${"x".repeat(15 * MIB)}` }];
+      const modifications = [{ type: "Add", queryId: 0, udfPath: "targets:echo", args }];
+      socket.send({ type: "ModifyQuerySet", baseVersion: 1, newVersion: 2, modifications });
+      sockets.push(socket);
+      await sleep(150);
+    }
+    await sleep(2_000);
+    for (const { socket } of sockets) socket.terminate();
   });
 });
 

@@ -154,7 +154,11 @@ impl Source {
             "not a function" => {
                 let is_new = keyword_before(&self.text, at, "new").is_some();
                 let kind = if is_new { "constructor" } else { "function" };
-                format!("{} is not a {kind}", self.expression(at)?)
+                let called = match is_new {
+                    true => self.expression(at),
+                    false => self.called(at),
+                };
+                format!("{} is not a {kind}", called?)
             }
             "not a constructor" => format!("{} is not a constructor", self.expression(at)?),
             "class constructors must be invoked with 'new'" => {
@@ -194,9 +198,40 @@ impl Source {
         self.expression(at)
     }
 
-    /// The expression that is called at a place, as V8 writes it: `a.b`, `a.b(...).c`, `(intermediate value).c`. The place
-    /// is its beginning, or that of its last name.
+    /// The expression that is called at a place, or whose last argument is there.
+    fn called(&self, at: usize) -> Option<String> {
+        const DEPTH_MAX: usize = 8;
+        let (expression, rest) = self.expression_and_rest(at)?;
+        let rest = rest.trim_start();
+        if rest.starts_with(['(', '`']) || rest.starts_with("?.(") {
+            return Some(expression);
+        }
+        let mut text = &self.text[..at];
+        for _ in 0..DEPTH_MAX {
+            let mut start = text.len().saturating_sub(REACH);
+            while !text.is_char_boundary(start) {
+                start += 1;
+            }
+            let open = start + opening(&format!("{})", &text[start..]))?;
+            let before = text[..open].trim_end();
+            match &text[open..=open] {
+                "(" if is_operand(before) => return chain(before),
+                // A function's body: nothing in it is an argument.
+                "{" if before.ends_with("=>") || before.ends_with(')') => return None,
+                _ => text = &text[..open],
+            }
+        }
+        None
+    }
+
+    /// The expression at a place, as V8 writes it: `a.b`, `a.b(...).c`, `(intermediate value).c`. The place is its
+    /// beginning, or that of its last name.
     fn expression(&self, at: usize) -> Option<String> {
+        Some(self.expression_and_rest(at)?.0)
+    }
+
+    /// The same, and the text that comes after it.
+    fn expression_and_rest(&self, at: usize) -> Option<(String, &str)> {
         if let Some(whole) = self.indexed(at) {
             return Some(whole);
         }
@@ -209,7 +244,11 @@ impl Source {
             _ => return None,
         };
         if !before.is_empty() {
-            return Some(printed);
+            let rest = match rest.starts_with('(') {
+                true => &rest[matching(rest)? + 1..],
+                false => &rest[name.len()..],
+            };
+            return Some((printed, rest));
         }
         // It is the beginning: what follows up to the call belongs to it.
         let mut rest = match rest.starts_with('(') {
@@ -242,7 +281,7 @@ impl Source {
             }
         }
         parts.iter().for_each(|part| printed.push_str(part));
-        Some(printed)
+        Some((printed, rest))
     }
 
     /// What a name at a place is a property of, with the dot; nothing if it is not.
@@ -253,14 +292,15 @@ impl Source {
         }
     }
 
-    /// The whole of `a[b]`, if the place is that of `b`.
-    fn indexed(&self, at: usize) -> Option<String> {
+    /// The whole of `a[b]`, if the place is that of `b`, and the text that comes after it.
+    fn indexed(&self, at: usize) -> Option<(String, &str)> {
         let object = self.text[..at].trim_end().strip_suffix('[')?;
         if !is_operand(object.trim_end()) {
             return None;
         }
         let key = &self.text[object.len()..];
-        Some(chain(object.trim_end())? + &key[..=matching(key)?])
+        let end = matching(key)?;
+        Some((chain(object.trim_end())? + &key[..=end], &key[end + 1..]))
     }
 }
 
@@ -496,6 +536,24 @@ mod tests {
                 "globalThis[half] is not a function",
             ),
             ("return [half()]", "half", "half is not a function"),
+            ("o.m`x`", "o", "o.m is not a function"),
+            // The last argument that is looked up is where the engine says that the call is.
+            (
+                "await e.runMutation(y.t.echo, { v: 1 })",
+                "y",
+                "e.runMutation is not a function",
+            ),
+            (
+                "await e.runMutation(y.t.echo, { v: [1, ')'] })",
+                "echo",
+                "e.runMutation is not a function",
+            ),
+            (
+                "e.db.insert('x', { a: { b: y.z } })",
+                "y",
+                "e.db.insert is not a function",
+            ),
+            ("f(...y.z)", "y", "f is not a function"),
         ] {
             let (source, line, column) = at(source, marker);
             assert_eq!(
@@ -504,6 +562,15 @@ mod tests {
                     .as_deref(),
                 Some(expected)
             );
+        }
+        for (source, marker) in [
+            ("(void 0)()", "0"),
+            ("f(() => { y.z; })", "y"),
+            ("y.z;", "y"),
+        ] {
+            let (source, line, column) = at(source, marker);
+            let message = source.message("not a function", "f", line, column, false);
+            assert_eq!(message, None, "what is called is not known");
         }
         let (source, line, column) = at("for (const x of u.v) {}", "u");
         assert_eq!(

@@ -69,6 +69,7 @@ impl DatabaseFile {
     pub(crate) fn open(path: &Path, synchronous: Synchronous) -> Result<Self> {
         let path = canonical(path)?;
         let lock = lock(&path)?;
+        check_single_name(&path)?;
         let mut file = Self {
             files: Arc::new(SystemFiles),
             path,
@@ -317,6 +318,24 @@ impl DatabaseFile {
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let found = fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
+}
+
+/// Refuses a file with several names: the lock and SQLite's write-ahead log go by name, so two servers would write into one
+/// file and not know of each other.
+fn check_single_name(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && found.nlink() > 1 => Err(Error::new(
+            ErrorClass::Operational,
+            "DatabaseLinked",
+            format!(
+                "the database {} has other names, by hard links, under which it could be written at the same time. \
+                 Remove them, or make copies of it.",
+                path.display()
+            ),
+        )),
+        // What cannot be looked at is told when it is opened.
+        _ => Ok(()),
+    }
 }
 
 /// Takes the lock that only one server can hold. The operating system releases it when the process ends, however.

@@ -1,8 +1,9 @@
 //! The file system under the database, as far as the adapter uses it beside SQLite.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// A file that is open for reading.
@@ -34,7 +35,7 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes a file durable and gives it another name in the same folder, durably and at once: after a crash it has
-    /// the one name or the other.
+    /// the one name or the other. Only its owner can read it then.
     ///
     /// # Errors
     /// If that fails.
@@ -63,7 +64,10 @@ impl Files for SystemFiles {
     }
 
     fn place(&self, from: &Path, to: &Path) -> io::Result<()> {
-        File::open(from)?.sync_all()?;
+        let file = File::open(from)?;
+        // SQLite makes its other files like this one.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.sync_all()?;
         fs::rename(from, to)?;
         sync_folder(to.parent().unwrap_or(Path::new("/")))
     }

@@ -41,6 +41,7 @@ impl SqlitePersistence {
     ///
     /// # Errors
     /// * `DatabaseLocked`: another server has it.
+    /// * `DatabaseLinked`: its file has other names, under which another server could have it.
     /// * `DatabaseDamaged`: the file is not a whole SQLite database. It was not changed.
     /// * `DatabaseForeign`: a SQLite database, but not of this program.
     /// * `DatabaseTooNew`: written by a newer version.

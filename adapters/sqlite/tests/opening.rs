@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::{transaction, whole_transactions};
@@ -48,6 +49,21 @@ fn one_server_at_a_time() {
     drop(store);
     let store = SqlitePersistence::open(SqliteOptions::new(&path)).unwrap();
     assert_eq!(whole_transactions(&*store), [1]);
+}
+
+#[test]
+fn a_file_with_two_names_is_refused_and_readable_by_its_owner_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.db");
+    filled(&path);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let other = folder.path().join("b.db");
+    std::fs::hard_link(&path, &other).unwrap();
+    refused(&path, "DatabaseLinked");
+    refused(&other, "DatabaseLinked");
+    std::fs::remove_file(&other).unwrap();
+    assert!(SqlitePersistence::open(SqliteOptions::new(&path)).is_ok());
 }
 
 #[test]

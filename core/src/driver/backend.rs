@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::deployment::environment_variables;
+use super::holdings::Holdings;
 use super::intake::Intake;
 use super::receipts::Receipts;
 use super::system;
@@ -138,6 +139,7 @@ pub struct Backend {
     _upkeep: Upkeep,
     deployer: Deployer,
     intake: Arc<Intake>,
+    holdings: Arc<Holdings>,
     log: Arc<FunctionLog>,
     admin_keys: AdminKeys,
     config: BackendConfig,
@@ -192,6 +194,7 @@ impl Backend {
                 functions.database().runtime().clone(),
                 config.limits,
             )),
+            holdings: Holdings::new(config.limits.connection_bytes),
             functions,
             deployer,
             log,
@@ -208,6 +211,11 @@ impl Backend {
     /// Room for what clients send.
     pub fn intake(&self) -> &Arc<Intake> {
         &self.intake
+    }
+
+    /// What connections hold.
+    pub fn holdings(&self) -> &Arc<Holdings> {
+        &self.holdings
     }
 
     /// The database.

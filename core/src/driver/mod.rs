@@ -17,6 +17,7 @@ mod environment;
 mod evaluation;
 mod function_log;
 mod functions;
+mod holdings;
 mod in_memory;
 pub mod intake;
 mod legacy_push;
@@ -45,6 +46,7 @@ pub use functions::{
     ActionResult, CallContext, FunctionSettings, Functions, LiveQuery, MutationKey, MutationResult,
     RequestSource, TestQuery,
 };
+pub use holdings::{Holding, Holdings};
 pub use in_memory::InMemory;
 pub use retention::{RetentionLoop, RetentionStatus};
 pub use scheduler::Scheduler;

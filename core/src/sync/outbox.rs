@@ -105,6 +105,11 @@ impl Outbox {
         self.unsent_transition_bytes
     }
 
+    /// Bytes of all messages that the socket has not taken, apart from small ones.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_transition_bytes + self.unsent_response_bytes
+    }
+
     pub fn unsent_response_bytes(&self) -> usize {
         self.unsent_response_bytes
     }

@@ -330,6 +330,11 @@ impl QuerySet {
         debug_assert!(running.all(|id| !self.waiting.contains(id)));
     }
 
+    /// Bytes of the queries that the client asked for, and of the results that it has not been told.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes + self.untold_bytes
+    }
+
     /// Whether the client watches nothing, and is owed nothing.
     pub fn is_empty(&self) -> bool {
         self.active.is_empty() && self.changes.is_empty() && self.removed.is_empty()

@@ -69,6 +69,11 @@ impl Requests {
         );
     }
 
+    /// Bytes of what waits to be run.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Whether nothing runs or waits.
     pub fn is_empty(&self) -> bool {
         self.running.is_none() && self.waiting.is_empty() && self.actions.is_empty()

@@ -154,6 +154,11 @@ impl Session {
         self.inbox.is_empty() && self.blocked.is_none()
     }
 
+    /// What it keeps in memory for its client, about: queries, what waits to be run, and what the client has not taken.
+    pub fn held_bytes(&self) -> usize {
+        self.queries.held_bytes() + self.requests.waiting_bytes() + self.outbox.unsent_bytes()
+    }
+
     /// Whether [`Effect::Close`] was handed out or waits to be.
     pub fn is_closed(&self) -> bool {
         self.is_closed

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use axum::extract::ConnectInfo;
 use axum::middleware::AddExtension;
 use axum::{Extension, Router};
+use concave_core::driver::{Holding, Holdings};
 use concave_core::limits::Limits;
+
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -53,7 +55,7 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 if let Some(pass) = gate.enter(peer) {
-                    let connection = Connection::new(stream, pass, gate.limits.write_time);
+                    let connection = Connection::new(stream, pass, &gate);
                     let limits = gate.limits;
                     tokio::spawn(converse(
                         connection,
@@ -118,6 +120,7 @@ async fn over(stopped: &mut watch::Receiver<bool>) {
 pub struct Gate {
     limits: Limits,
     connections_max: usize,
+    holdings: Arc<Holdings>,
     state: Mutex<State>,
 }
 
@@ -130,7 +133,7 @@ struct State {
 
 impl Gate {
     /// Raises the process's limit of descriptors as far as it goes, and fits the number of connections to it.
-    pub fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: Limits, holdings: Arc<Holdings>) -> Arc<Self> {
         let descriptors = raise_descriptors();
         let connections_max = limits
             .connections
@@ -144,6 +147,7 @@ impl Gate {
         Arc::new(Self {
             limits,
             connections_max,
+            holdings,
             state: Mutex::default(),
         })
     }
@@ -254,7 +258,8 @@ impl Drop for Pass {
     }
 }
 
-/// A client's connection. It breaks when the client takes nothing of what is written for too long.
+/// A client's connection. It breaks when the client takes nothing of what is written for too long, or when it holds the
+/// most and all connections together hold too much.
 struct Connection {
     /// There until it is dropped.
     stream: Option<TcpStream>,
@@ -263,19 +268,22 @@ struct Connection {
     write_time: Duration,
     /// Since something waits to be written.
     late: Option<Pin<Box<Sleep>>>,
+    /// What waits to be written.
+    holding: Holding,
     /// There until it is dropped.
     pass: Option<Pass>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, pass: Pass, write_time: Duration) -> Self {
+    fn new(stream: TcpStream, pass: Pass, gate: &Gate) -> Self {
         // Answers are small: they must not wait to be sent together.
         drop(stream.set_nodelay(true));
         Self {
             stream: Some(stream),
             has_ended: false,
-            write_time,
+            write_time: gate.limits.write_time,
             late: None,
+            holding: gate.holdings.enter(),
             pass: Some(pass),
         }
     }
@@ -284,15 +292,25 @@ impl Connection {
         Pin::new(self.stream.as_mut().expect("it is there until the end"))
     }
 
-    /// Passes on what came of writing, unless it waits for too long.
-    fn in_time<T>(
+    /// Passes on what came of writing so many bytes, unless they wait for too long or are too many.
+    fn in_time(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        bytes: usize,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let left = match &written {
+            Poll::Ready(Ok(written)) => bytes - written,
+            Poll::Ready(Err(_)) => 0,
+            Poll::Pending => bytes,
+        };
+        self.holding.set(left);
         if written.is_ready() {
             self.late = None;
             return written;
+        }
+        if self.holding.poll_end(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let write_time = self.write_time;
         let late = self.late.get_or_insert_with(|| Box::pin(sleep(write_time)));
@@ -321,7 +339,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write(cx, bytes);
-        self.in_time(cx, written)
+        self.in_time(cx, bytes.len(), written)
     }
 
     fn poll_write_vectored(
@@ -330,7 +348,8 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream().poll_write_vectored(cx, slices);
-        self.in_time(cx, written)
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        self.in_time(cx, bytes, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -377,7 +396,7 @@ mod tests {
             connections_per_address,
             ..Limits::default()
         };
-        Gate::new(limits)
+        Gate::new(limits, Holdings::new(limits.connection_bytes))
     }
 
     fn enter(gate: &Arc<Gate>, address: &str) -> Option<Pass> {
@@ -414,7 +433,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_raised() {
-        let gate = Gate::new(Limits::default());
+        let gate = gate(1_000, 1_000);
         let limit = getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);
         assert!(gate.connections_max > 0);

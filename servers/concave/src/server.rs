@@ -139,7 +139,7 @@ impl Server {
             site,
         } = self;
         let limits = backend.config().limits;
-        let gate = Gate::new(limits);
+        let gate = Gate::new(limits, backend.holdings().clone());
         let (stopping, _) = watch::channel(false);
         let mut serving = JoinSet::new();
         for (listener, router) in [(listeners.api, api), (listeners.site, site)] {

@@ -54,6 +54,11 @@ impl Folder {
         let Ok(target) = tokio::fs::canonicalize(target).await else {
             return false;
         };
+        // Pipes and devices have no end.
+        let found = tokio::fs::metadata(&target).await;
+        if !found.is_ok_and(|found| found.is_file()) {
+            return false;
+        }
         target
             .strip_prefix(&self.path)
             .is_ok_and(|inside| !is_hidden(&inside.to_string_lossy()))

@@ -27,7 +27,9 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 
 use super::functions::Admitted;
 use super::intake::{LONG_BYTES, Parsed};
-use super::{Backend, CallContext, Client, LiveQuery, RequestSource, Subscription, Watcher};
+use super::{
+    Backend, CallContext, Client, Holding, LiveQuery, RequestSource, Subscription, Watcher,
+};
 use crate::engine::Failure;
 use crate::error::{Error, ErrorClass, ErrorKind, Result};
 use crate::origin::AdminAccess;
@@ -84,20 +86,24 @@ pub async fn serve<T>(
 {
     let runtime = backend.database().runtime().clone();
     let connection = Connection::new(backend, client, access, source, socket);
-    if let Some((socket, outbound)) = connection.converse().await {
-        part(&runtime, socket, outbound).await;
+    if let Some((socket, outbound, holding)) = connection.converse().await {
+        part(&runtime, socket, outbound, holding).await;
     }
 }
 
 /// Sends what is left, the close frame last, and waits for the client to close its side: closing a TCP connection
 /// with unread data in it would destroy what the client has not received yet.
-async fn part<T>(runtime: &RuntimeHandle, mut socket: T, mut outbound: Outbound)
-where
+async fn part<T>(
+    runtime: &RuntimeHandle,
+    mut socket: T,
+    mut outbound: Outbound,
+    mut holding: Holding,
+) where
     T: Stream<Item = Incoming> + Sink<Outgoing> + Unpin,
 {
     let mut deadline = runtime.sleep(CLOSE_TIME);
     poll_fn(|cx| {
-        if deadline.poll_unpin(cx).is_ready() {
+        if deadline.poll_unpin(cx).is_ready() || holding.poll_end(cx).is_ready() {
             return Poll::Ready(());
         }
         while let Poll::Ready(result) = outbound.poll(cx, &mut socket) {
@@ -137,6 +143,8 @@ struct Connection<T> {
     running: FuturesUnordered<BoxFuture<'static, Done>>,
     running_queries: usize,
     alarm: Option<Alarm>,
+    /// What it holds, as all connections together are bounded.
+    holding: Holding,
 }
 
 /// What a query's last result depends on, watched. The result itself is not kept: the client has it.
@@ -217,6 +225,7 @@ where
             running: FuturesUnordered::new(),
             running_queries: 0,
             alarm: None,
+            holding: backend.holdings().enter(),
             runtime,
             backend,
         };
@@ -226,7 +235,7 @@ where
     }
 
     /// Goes on until the session ends the connection, and gives what is needed to part, or until the client is gone.
-    async fn converse(mut self) -> Option<(T, Outbound)> {
+    async fn converse(mut self) -> Option<(T, Outbound, Holding)> {
         while !self.session.is_closed() {
             self.set_alarm();
             assert!(self.alarm.is_some(), "silence is noticed");
@@ -271,12 +280,16 @@ where
                 Event::Gone => return None,
             }
         }
-        Some((self.socket, self.outbound))
+        Some((self.socket, self.outbound, self.holding))
     }
 
     /// What happens next. What the client causes comes last, so that no flood of messages delays anything else; the
     /// session looks at its timers with every input, so the alarm can wait behind even that.
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.holding.poll_end(cx).is_ready() {
+            // Whoever does not read would not take a reason either.
+            return Poll::Ready(Event::Gone);
+        }
         if let Poll::Ready(Some(done)) = self.running.poll_next_unpin(cx) {
             return Poll::Ready(Event::Done(done));
         }
@@ -338,6 +351,7 @@ where
                 inputs.extend(self.carry_out(effect));
             }
         }
+        self.holding.set(self.session.held_bytes());
         // The session starts queries as long as there are any, so none is left for this snapshot.
         if self.running_queries == 0 {
             self.snapshot = None;
