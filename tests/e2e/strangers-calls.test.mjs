@@ -59,7 +59,7 @@ test("a thousand sleeping actions of one client, and 1.5 GB of arguments behind 
   });
 });
 
-test("actions of which each fetches 300 large files at once", async () => {
+test("actions that fetch 300 large files at once", async () => {
   const file = Buffer.alloc(18 * MIB, "x");
   let underWay = 0;
   let most = 0;
@@ -73,11 +73,12 @@ test("actions of which each fetches 300 large files at once", async () => {
   const url = `http://127.0.0.1:${files.address().port}/`;
   try {
     await endure(async (server) => {
-      const actions = count(4).map(() => call(server, "action", "fetchMany", { url, count: 300 }));
+      const fetches = [300, 20, 20, 20];
+      const actions = fetches.map((count) => call(server, "action", "fetchMany", { url, count }));
       await othersCanAct(server);
-      for (const { body } of await within("all actions", 2 * ANSWER_MS, Promise.all(actions))) {
+      for (const [n, { body }] of (await within("all actions", 2 * ANSWER_MS, Promise.all(actions))).entries()) {
         // Either it was too much for the memory of the function, or all came.
-        if (body.status === "success") assert.equal(body.value, 300 * file.length);
+        if (body.status === "success") assert.equal(body.value, fetches[n] * file.length);
         else assert.match(JSON.stringify(body), /memory/i);
       }
       await othersCanAct(server);

@@ -56,13 +56,13 @@ fn a_file_with_two_names_is_refused_and_readable_by_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.db");
     filled(&path);
-    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let other = folder.path().join("b.db");
-    std::fs::hard_link(&path, &other).unwrap();
+    fs::hard_link(&path, &other).unwrap();
     refused(&path, "DatabaseLinked");
     refused(&other, "DatabaseLinked");
-    std::fs::remove_file(&other).unwrap();
+    fs::remove_file(&other).unwrap();
     assert!(SqlitePersistence::open(SqliteOptions::new(&path)).is_ok());
 }
 
