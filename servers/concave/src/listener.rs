@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 /// How long a client that is still sending may take to read why it is not listened to: closing a connection with unread
 /// data in it would destroy what it has not received yet.
-const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Takes connections, and serves `router` on them, until `stopped` says so. Then those that do nothing are closed, and
 /// the others once they have answered.
