@@ -1,7 +1,7 @@
 // A fresh clone of what is committed, at the home of somebody who has nothing but Rust and Node.js.
 
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -30,8 +30,8 @@ export class Clone {
   /**
    * Clones into a new folder. What is shared with other clones: Rust's toolchains, the packages that Cargo has
    * downloaded, and, as a folder for `target`, what it has compiled of them. In continuous integration nothing has been
-   * compiled for release when this test begins; elsewhere that saves minutes, and nothing of Concave itself is taken
-   * from there, since Cargo tells clones apart by where they are.
+   * compiled for release when this test begins; elsewhere that saves minutes. Nothing of Concave itself is taken
+   * from there, since the clone's files are newer than what was compiled before.
    */
   constructor() {
     this.directory = mkdtempSync(path.join(tmpdir(), "concave-docs-"));
@@ -40,6 +40,8 @@ export class Clone {
     execFileSync("git", ["clone", "--quiet", ROOT, this.root]);
     const target = environment.CARGO_TARGET_DIR ?? path.join(cache, "target");
     const programs = path.join(this.home, ".cargo");
+    this.target = target;
+    this.target = target;
     for (const folder of [programs, target]) mkdirSync(folder, { recursive: true });
     symlinkSync(target, path.join(this.root, "target"));
     const kept = NETWORK.filter((name) => environment[name] !== undefined);
@@ -81,6 +83,22 @@ export class Clone {
 
   remove() {
     rmSync(this.directory, { recursive: true, force: true });
+    // To Cargo all clones are the same, and what it has compiled is good for files that are older. Where those differ from
+    // the clone's, it would be wrong to use it.
+    if (execFileSync("git", ["status", "--porcelain"], { cwd: ROOT, encoding: "utf8" }) === "") return;
+    for (const profile of ["debug", "release"]) {
+      const prints = path.join(this.target, profile, ".fingerprint");
+      if (!existsSync(prints)) continue;
+      for (const print of readdirSync(prints).filter((name) => /^(concave|sim)-/.test(name))) {
+        rmSync(path.join(prints, print), { recursive: true });
+      }
+    }
+    // To Cargo all clones are the same, and what it has compiled is good for files that are older. Where they differ from
+    // the clone's, that would be wrong.
+    if (execFileSync("git", ["status", "--porcelain"], { cwd: ROOT, encoding: "utf8" }) === "") return;
+    for (const print of globSync("{debug,release}/.fingerprint/{concave,sim}*", { cwd: this.target })) {
+      rmSync(path.join(this.target, print), { recursive: true });
+    }
   }
 }
 
