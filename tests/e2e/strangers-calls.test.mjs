@@ -60,7 +60,7 @@ test("a thousand sleeping actions of one client, and 1.5 GB of arguments behind 
 });
 
 test("actions that fetch 300 large files at once", async () => {
-  const file = Buffer.alloc(18 * MIB, "x");
+  const file = Buffer.alloc(8 * MIB, "x");
   let underWay = 0;
   let most = 0;
   const files = createServer((_request, response) => {
