@@ -251,9 +251,9 @@ impl<P> CallHost<P> {
         !self.issued.is_empty()
     }
 
-    /// Operations that have no answer yet.
+    /// Operations that have no answer yet, as users know them.
     pub(crate) fn pending(&self) -> impl Iterator<Item = &str> {
-        self.pending.values().map(|call| call.op.as_str())
+        self.pending.values().map(|call| known_as(&call.op))
     }
 
     /// What settles the promise of a system call, once.
@@ -261,6 +261,26 @@ impl<P> CallHost<P> {
         let call = self.pending.remove(&id)?;
         self.pending_bytes = self.pending_bytes.saturating_sub(call.bytes);
         Some(call.settle)
+    }
+}
+
+/// What users call an operation of npm `convex`.
+fn known_as(op: &str) -> &str {
+    match short(op) {
+        "get" => "ctx.db.get",
+        "insert" => "ctx.db.insert",
+        "shallowMerge" => "ctx.db.patch",
+        "replace" => "ctx.db.replace",
+        "remove" => "ctx.db.delete",
+        "queryStreamNext" | "queryPage" | "count" => "ctx.db.query",
+        "actions/query" => "ctx.runQuery",
+        "actions/mutation" => "ctx.runMutation",
+        "runUdf" => "ctx.runQuery or ctx.runMutation",
+        "actions/action" => "ctx.runAction",
+        "schedule" | "actions/schedule" => "ctx.scheduler",
+        "cancel_job" | "actions/cancel_job" => "ctx.scheduler.cancel",
+        "getUserIdentity" => "ctx.auth.getUserIdentity",
+        other => other,
     }
 }
 

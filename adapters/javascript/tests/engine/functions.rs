@@ -81,7 +81,9 @@ fn what_a_mutation_does_not_await_is_done_too() {
 
 #[test]
 fn what_an_action_does_not_await_is_warned_about() {
-    let program = query("Convex.asyncSyscall('1.0/x', '{}'); return 1");
+    let program = query(
+        "Convex.asyncSyscall('1.0/x', '{}'); Convex.asyncSyscall('1.0/actions/mutation', '{}'); return 1",
+    );
     let outcome = run_call(
         &*engine(),
         call(&program, FunctionKind::Action, "a:f", "[{}]"),
@@ -91,7 +93,7 @@ fn what_an_action_does_not_await_is_warned_about() {
     assert!(
         outcome.logs[0]
             .to_string()
-            .starts_with("[WARN] 1 unawaited operation(s): [1.0/x].")
+            .starts_with("[WARN] 2 unawaited operation(s): [ctx.runMutation, x].")
     );
 }
 
