@@ -41,7 +41,6 @@ export class Clone {
     const target = environment.CARGO_TARGET_DIR ?? path.join(cache, "target");
     const programs = path.join(this.home, ".cargo");
     this.target = target;
-    this.target = target;
     for (const folder of [programs, target]) mkdirSync(folder, { recursive: true });
     symlinkSync(target, path.join(this.root, "target"));
     const kept = NETWORK.filter((name) => environment[name] !== undefined);
@@ -92,12 +91,6 @@ export class Clone {
       for (const print of readdirSync(prints).filter((name) => /^(concave|sim)-/.test(name))) {
         rmSync(path.join(prints, print), { recursive: true });
       }
-    }
-    // To Cargo all clones are the same, and what it has compiled is good for files that are older. Where they differ from
-    // the clone's, that would be wrong.
-    if (execFileSync("git", ["status", "--porcelain"], { cwd: ROOT, encoding: "utf8" }) === "") return;
-    for (const print of globSync("{debug,release}/.fingerprint/{concave,sim}*", { cwd: this.target })) {
-      rmSync(path.join(this.target, print), { recursive: true });
     }
   }
 }
