@@ -2,13 +2,12 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConvexHttpClient } from "convex/browser";
 import { makeFunctionReference } from "convex/server";
-import { prepared } from "./lib/strangers.mjs";
-import { within } from "./lib/wait.mjs";
+import { begin, prepared } from "./lib/strangers.mjs";
+import { until, within } from "./lib/wait.mjs";
 
 const MIB = 1 << 20;
 
@@ -22,28 +21,20 @@ async function withLimit(limit, body) {
   }
 }
 
-/** Begins a request with so many bytes of a body that is said to have `length`. */
-function begin(server, path, headers, length, body) {
-  const connection = connect(server.port, "127.0.0.1");
-  connection.on("error", () => {});
-  const head = [`POST ${path} HTTP/1.1`, "host: localhost", "content-type: application/json", ...headers];
-  connection.write([...head, `content-length: ${length}`, "", body].join("\r\n"));
-  return connection;
-}
-
 test("whoever takes nothing of an answer for write_time is left", async () => {
   await withLimit("write_time=2s", async (server) => {
     const body = JSON.stringify({ path: "targets:echo", args: { value: "x".repeat(15 * MIB) } });
     const read = async (pause) => {
-      const connection = begin(server, "/api/query", [], body.length, body);
-      const ended = new Promise((resolve) => connection.once("close", resolve));
+      const connection = begin(server, "/api/query", body);
+      let isClosed = false;
+      connection.once("close", () => (isClosed = true));
       let bytes = 0;
       connection.on("data", (data) => (bytes += data.length));
       // What waits in buffers of the system is taken for read.
       connection.pause();
       await sleep(pause);
       connection.resume();
-      await within("its end", 30_000, Promise.race([ended, until(() => bytes > 15 * MIB)]));
+      await until("all has come, or the connection is closed", 30_000, () => isClosed || bytes > 15 * MIB);
       connection.destroy();
       return bytes;
     };
@@ -52,15 +43,11 @@ test("whoever takes nothing of an answer for write_time is left", async () => {
   });
 });
 
-async function until(condition) {
-  while (!condition()) await sleep(20);
-}
-
 test("the body of a push has push_time, whatever body_time is", async () => {
   await withLimit("push_time=2s", async (server) => {
     const began = performance.now();
-    const key = [`authorization: Convex ${server.adminKey}`];
-    const connection = begin(server, "/api/deploy2/start_push", key, 1_000, "{");
+    const headers = [`authorization: Convex ${server.adminKey}`];
+    const connection = begin(server, "/api/deploy2/start_push", "{", { headers, length: 1_000 });
     const [answer] = await within("an answer", 30_000, once(connection, "data"));
     const took = performance.now() - began;
     assert.match(String(answer), /^HTTP\/1.1 408 /);

@@ -4,11 +4,10 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Socket } from "./lib/socket.mjs";
-import { endure } from "./lib/strangers.mjs";
+import { begin, endure } from "./lib/strangers.mjs";
 import { until, within } from "./lib/wait.mjs";
 
 const MIB = 1 << 20;
@@ -138,12 +137,9 @@ test("mutations with index keys of 900 KB", async () => {
 
 /** Asks over HTTP for a result of 15 MiB, and reads nothing of it. */
 function askAndTurnAway(server, n) {
-  const connection = connect(server.port, "127.0.0.1");
-  connection.on("error", () => {});
-  connection.pause();
   const body = JSON.stringify({ path: "targets:echo", args: { value: `${n} ${"x".repeat(15 * MIB)}` } });
-  const head = ["POST /api/query HTTP/1.1", "host: localhost", "content-type: application/json"];
-  connection.write([...head, `content-length: ${body.length}`, "", body].join("\r\n"));
+  const connection = begin(server, "/api/query", body);
+  connection.pause();
   return connection;
 }
 

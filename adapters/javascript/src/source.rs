@@ -243,18 +243,14 @@ impl Source {
             '(' => format!("{before}(intermediate value)"),
             _ => return None,
         };
-        if !before.is_empty() {
-            let rest = match rest.starts_with('(') {
-                true => &rest[matching(rest)? + 1..],
-                false => &rest[name.len()..],
-            };
-            return Some((printed, rest));
-        }
-        // It is the beginning: what follows up to the call belongs to it.
         let mut rest = match rest.starts_with('(') {
             true => &rest[matching(rest)? + 1..],
             false => &rest[name.len()..],
         };
+        if !before.is_empty() {
+            return Some((printed, rest));
+        }
+        // It is the beginning: what follows up to the call belongs to it.
         let mut parts = Vec::new();
         loop {
             if let Some(after) = rest.strip_prefix("?.").or_else(|| rest.strip_prefix('.')) {

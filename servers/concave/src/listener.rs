@@ -15,7 +15,6 @@ use axum::middleware::AddExtension;
 use axum::{Extension, Router};
 use concave_core::driver::{Holding, Holdings};
 use concave_core::limits::Limits;
-
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;

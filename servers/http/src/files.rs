@@ -1,5 +1,6 @@
 //! The app's static files, and what is not there.
 
+use std::fs::Metadata;
 use std::path::PathBuf;
 
 use axum::Router;
@@ -45,20 +46,18 @@ impl Folder {
     async fn holds(&self, path: &str) -> bool {
         let path = percent_decode_str(path).decode_utf8_lossy();
         let mut target = self.path.join(path.trim_start_matches('/'));
-        if tokio::fs::metadata(&target)
-            .await
-            .is_ok_and(|found| found.is_dir())
-        {
+        let mut found = tokio::fs::metadata(&target).await;
+        if found.as_ref().is_ok_and(Metadata::is_dir) {
             target.push("index.html");
+            found = tokio::fs::metadata(&target).await;
+        }
+        // Pipes and devices have no end.
+        if !found.is_ok_and(|found| found.is_file()) {
+            return false;
         }
         let Ok(target) = tokio::fs::canonicalize(target).await else {
             return false;
         };
-        // Pipes and devices have no end.
-        let found = tokio::fs::metadata(&target).await;
-        if !found.is_ok_and(|found| found.is_file()) {
-            return false;
-        }
         target
             .strip_prefix(&self.path)
             .is_ok_and(|inside| !is_hidden(&inside.to_string_lossy()))

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
@@ -45,6 +46,18 @@ export async function endure(attack, { args = [], setup = "", p99 = INNOCENT_P99
 /** A server on which the app `strangers` is deployed. Takes what `Server.start` takes. */
 export async function prepared(options) {
   return await Server.start({ ...options, data: await deployed() });
+}
+
+/**
+ * Sends the head of a request and what there is of its body, which is said to have `length` characters. Gives the raw
+ * connection.
+ */
+export function begin(server, path, body, { headers = [], length = body.length } = {}) {
+  const connection = connect(server.port, "127.0.0.1");
+  connection.on("error", () => {});
+  const head = [`POST ${path} HTTP/1.1`, "host: localhost", "content-type: application/json", ...headers];
+  connection.write([...head, `content-length: ${length}`, "", body].join("\r\n"));
+  return connection;
 }
 
 /** The value below which `share` of `numbers` lie. */

@@ -104,13 +104,9 @@ impl Project {
         let description = std::fs::read(packages.join("convex/package.json")).unwrap_or_default();
         // What cannot be read is the CLI's own to complain about.
         let description: Json = serde_json::from_slice(&description).unwrap_or_default();
-        let text = |field: &Json| field.as_str().map(str::to_owned).unwrap_or_default();
-        let version = text(&description["version"]);
-        let (wanted, has) = (
-            numbers(&text(&description["engines"]["node"])),
-            numbers(&node),
-        );
-        if let (Some(wanted), Some(has)) = (wanted, has)
+        let version = description["version"].as_str().unwrap_or_default();
+        let wanted = description["engines"]["node"].as_str().and_then(numbers);
+        if let (Some(wanted), Some(has)) = (wanted, numbers(&node))
             && has < wanted
         {
             return Err(Problem::new(format!(
@@ -121,7 +117,7 @@ impl Project {
         }
         Ok(Prepared {
             convex_cli: packages.join(".bin/convex"),
-            knows_variables: numbers(&version).is_none_or(|version| version >= VARIABLES_SINCE),
+            knows_variables: numbers(version).is_none_or(|version| version >= VARIABLES_SINCE),
         })
     }
 
